@@ -1,0 +1,45 @@
+"""The pipeline: the stages a frame passes, in order; a stage's table number is its place here. PURE.
+
+To add a stage: one file in `stages/` and one line in PIPELINE.
+"""
+
+from __future__ import annotations
+
+from controller.pipeline.stage import Emit, Stage
+from controller.pipeline.stages.advertise import ADVERTISE
+from controller.pipeline.stages.answer import ANSWER
+from controller.pipeline.stages.classify import CLASSIFY
+from controller.pipeline.stages.deliver import DELIVER
+from controller.pipeline.stages.egress import EGRESS
+from controller.pipeline.stages.forward import FORWARD
+from controller.pipeline.stages.learned import LEARNED_MACS
+from controller.pipeline.stages.source_ip import SOURCE_IP
+from controller.pipeline.stages.source_mac import SOURCE_MAC
+from controller.pipeline.stages.source_nd import SOURCE_ND
+from controller.pipeline.stages.unknown import UNKNOWN
+
+PIPELINE: tuple[Stage, ...] = (
+    CLASSIFY,
+    SOURCE_MAC,
+    SOURCE_IP,
+    SOURCE_ND,
+    ANSWER,
+    ADVERTISE,
+    FORWARD,
+    LEARNED_MACS,
+    UNKNOWN,
+    EGRESS,
+    DELIVER,
+)
+
+TABLES: dict[str, int] = {stage.name: number for number, stage in enumerate(PIPELINE)}
+
+
+def emitters() -> tuple[tuple[Stage, Emit], ...]:
+    """Each stage with the one way to make its flows; a stage leads only to stages after it, or to itself never."""
+    for number, stage in enumerate(PIPELINE):
+        assert all(TABLES[name] > number for name in stage.next), f"{stage.name} leads backwards"
+    return tuple((stage, Emit(stage, TABLES)) for stage in PIPELINE)
+
+
+EMITTERS = emitters()

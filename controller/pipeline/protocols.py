@@ -1,0 +1,33 @@
+"""Protocol numbers and well-known addresses that stages share, under the names their standards give them. PURE."""
+
+from __future__ import annotations
+
+IPV4 = 0x0800
+ARP = 0x0806
+IPV6 = 0x86DD
+
+UDP = 17
+ICMPV6 = 58
+
+ARP_REQUEST = 1
+ARP_REPLY = 2
+
+DHCP_SERVER = 67
+DHCP_CLIENT = 68
+
+NEIGHBOR_SOLICITATION = 135
+NEIGHBOR_ADVERTISEMENT = 136
+ROUTER_ADVERTISEMENT = 134
+REDIRECT = 137
+"""ICMPv6 types (RFC 4861 section 4)."""
+SOLICITED_OVERRIDE = 0x60000000
+"""The S and O flags of a neighbor advertisement (RFC 4861 section 4.4)."""
+TARGET_LINK_LAYER_OPTION = 2
+
+GROUP_BIT = 1 << 40
+"""The I/G bit: set in broadcast and multicast MACs."""
+IPV4_BROADCAST = 0xFFFFFFFF
+IPV4_MULTICAST = 0xE0000000
+IPV4_MULTICAST_MASK = 0xF0000000
+IPV6_MULTICAST = 0xFF << 120
+IPV6_MULTICAST_MASK = 0xFF << 120

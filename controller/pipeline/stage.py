@@ -1,0 +1,145 @@
+"""What a stage of the pipeline is, and the one way to make a flow in it. PURE.
+
+A stage declares what it matches, reads, writes, where it goes and at which priorities; `Emit` refuses a flow that is
+outside the declaration, so the rendered pipeline page cannot say less than the switch does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from controller.errors import CompileError
+from controller.flow.actions import Action, Clone, Learn, Load, Move, Output, PopVlan, PushVlan, Resubmit, SetField
+from controller.flow.fields import FIELDS, VLAN_VID, Field, Term
+from controller.flow.flow import Flow
+from controller.pipeline.view import BridgeView, MemberView, NetworkView, SharedView
+
+
+@dataclass(frozen=True, slots=True)
+class Priority:
+    """One of a stage's priorities: higher is looked at first. meaning: what flows of this priority decide."""
+
+    number: int
+    meaning: str
+
+
+MISS = "miss"
+"""The name of the priority-0 flow that every stage has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """What becomes of a packet that no flow of a stage is about. goto: the stage it goes on to, or None: dropped."""
+
+    why: str
+    goto: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A named step of the pipeline; its table number is its place in PIPELINE.
+
+    matches, reads, writes: every field its flows may match, copy from, and change. next: stages it may go or resubmit to.
+    bridge, network, member, shared: the flows that a view of that kind needs in this stage, each a pure function.
+    learns: its flows are written by the switch itself (Learn), none is compiled.
+    """
+
+    name: str
+    purpose: str
+    matches: frozenset[Field]
+    next: tuple[str, ...]
+    priorities: Mapping[str, Priority]
+    miss: Miss
+    reads: frozenset[Field] = frozenset()
+    writes: frozenset[Field] = frozenset()
+    outputs: bool = False
+    learns: bool = False
+    bridge: Callable[[Emit, BridgeView], Iterator[Flow]] | None = None
+    network: Callable[[Emit, NetworkView], Iterator[Flow]] | None = None
+    member: Callable[[Emit, MemberView], Iterator[Flow]] | None = None
+    shared: Callable[[Emit, SharedView], Iterator[Flow]] | None = None
+
+
+class Emit:
+    """Makes the flows of one stage, with its numbers filled in and its declaration enforced.
+
+    Calling it raises CompileError for a flow that the stage has not declared.
+    """
+
+    def __init__(self, stage: Stage, tables: Mapping[str, int]) -> None:
+        self._stage = stage
+        self._table = tables[stage.name]
+        self._tables = {name: tables[name] for name in stage.next}
+        self._priorities = {name: priority.number for name, priority in stage.priorities.items()}
+        self._matches = frozenset(field.index for field in stage.matches)
+
+    def __call__(
+        self,
+        priority: str,
+        match: Iterable[Term],
+        actions: tuple[Action, ...] = (),
+        *,
+        goto: str | None = None,
+        origin: str,
+        why: str,
+    ) -> Flow:
+        """A flow of this stage. priority, goto: names from the declaration. No actions and no goto: drop."""
+        terms = tuple(match)
+        for index, _, _ in terms:
+            if index not in self._matches:
+                raise CompileError(f"stage {self._stage.name} matches {FIELDS[index].name}, which it does not declare")
+        for action in actions:
+            self._enforce(action)
+        number = self._priorities.get(priority)
+        if number is None:
+            raise CompileError(f"stage {self._stage.name} has no priority {priority}")
+        target = None if goto is None else self.table(goto)
+        return Flow(self._table, number, terms, actions, goto=target, origin=origin, why=why)
+
+    def table(self, stage: str) -> int:
+        """The number of a stage that this one may go or resubmit to."""
+        number = self._tables.get(stage)
+        if number is None:
+            raise CompileError(f"stage {self._stage.name} does not lead to {stage}")
+        return number
+
+    def miss(self) -> Flow:
+        """The priority-0 flow: what the declaration says of a packet that nothing else is about."""
+        miss = self._stage.miss
+        target = None if miss.goto is None else self.table(miss.goto)
+        return Flow(self._table, 0, (), goto=target, origin="", why=miss.why)
+
+    def _enforce(self, action: Action) -> None:
+        stage = self._stage
+        written: Iterable[Field] = ()
+        read: Iterable[Field] = ()
+        match action:
+            case SetField(field=field):
+                written = (field,)
+            case Load(target=target):
+                written = (target.field,)
+            case Move(source=source, target=target):
+                read, written = (source.field,), (target.field,)
+            case PushVlan() | PopVlan():
+                written = (VLAN_VID,)
+            case Clone(actions=inner):
+                for part in inner:
+                    self._enforce(part)
+            case Resubmit(table=table):
+                if table not in self._tables.values():
+                    raise CompileError(f"stage {stage.name} does not lead to table {table}")
+            case Output():
+                if not stage.outputs:
+                    raise CompileError(f"stage {stage.name} may not output")
+            case Learn(table=table, match=match, loads=loads, result=result):
+                read = tuple(source.field for source, _ in (*match, *loads))
+                written = (result.field,)
+                if table not in self._tables.values():
+                    raise CompileError(f"stage {stage.name} may not learn into table {table}")
+        for field in written:
+            if field not in stage.writes:
+                raise CompileError(f"stage {stage.name} writes {field.name}, which it does not declare")
+        for field in read:
+            if field not in stage.reads:
+                raise CompileError(f"stage {stage.name} reads {field.name}, which it does not declare")

@@ -1,0 +1,180 @@
+"""ARP and neighbor solicitations for declared members are answered here, by the switch. PURE.
+
+The question is turned into its answer in place, its ingress port is forgotten, and it goes through forward, egress and
+deliver like any frame to the one who asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.flow.actions import Action, Move, SetField
+from controller.flow.fields import (
+    ARP_OP,
+    ARP_SHA,
+    ARP_SPA,
+    ARP_THA,
+    ARP_TPA,
+    ETH_DST,
+    ETH_SRC,
+    ETH_TYPE,
+    ICMPV6_CODE,
+    ICMPV6_TYPE,
+    IN_PORT,
+    IP_PROTO,
+    IPV6_DST,
+    IPV6_SRC,
+    ND_RESERVED,
+    ND_SLL,
+    ND_TARGET,
+    NETWORK,
+    whole,
+)
+from controller.flow.flow import Flow
+from controller.mac import Mac
+from controller.pipeline.protocols import (
+    ARP,
+    ARP_REPLY,
+    ARP_REQUEST,
+    GROUP_BIT,
+    ICMPV6,
+    IPV6,
+    NEIGHBOR_ADVERTISEMENT,
+    NEIGHBOR_SOLICITATION,
+    SOLICITED_OVERRIDE,
+)
+from controller.pipeline.stage import Emit, Miss, Priority, Stage
+from controller.pipeline.view import BridgeView, MemberView, NetworkView
+from controller.policy.model import Members
+
+_REQUEST = (ETH_TYPE(ARP), ARP_OP(ARP_REQUEST))
+_SOLICITATION = (ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(NEIGHBOR_SOLICITATION), ICMPV6_CODE(0))
+_TO_GROUP = ETH_DST(GROUP_BIT, GROUP_BIT)
+
+
+def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
+    for conditions, why in (
+        ((*_REQUEST, ARP_SPA(0)), "an ARP probe is for the one who has the address, not for the switch to answer"),
+        ((*_SOLICITATION, IPV6_SRC(0)), "duplicate address detection is for the one who has the address"),
+        ((*_SOLICITATION, ND_SLL(0)), "a solicitation that names no MAC cannot be answered by the switch"),
+    ):
+        yield emit("pass", conditions, goto="forward", origin="", why=why)
+
+
+def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
+    if view.network.members is Members.OPEN:
+        return
+    for question in (_REQUEST, _SOLICITATION):
+        yield emit(
+            "nobody",
+            (NETWORK(view.network.number), *question, _TO_GROUP),
+            origin=view.origin,
+            why="no member that is present has the address asked for",
+        )
+
+
+def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    if member.mac is None:
+        return
+    network = NETWORK(member.number)
+    for ip in member.ipv4:
+        yield emit(
+            "pass",
+            (network, *_REQUEST, ARP_SPA(ip), ARP_TPA(ip)),
+            goto="forward",
+            origin=member.origin,
+            why="an announcement of the member's own address is for all (RFC 5227 section 2.3)",
+        )
+        yield emit(
+            "answer",
+            (network, *_REQUEST, _TO_GROUP, ARP_TPA(ip)),
+            _arp_reply(member.mac, ip),
+            goto="forward",
+            origin=member.origin,
+            why="the switch knows who has this IPv4 address and answers",
+        )
+    for ip in member.ipv6:
+        yield emit(
+            "answer",
+            (network, *_SOLICITATION, _TO_GROUP, ND_TARGET(ip)),
+            _advertisement(member.mac, ip),
+            goto="advertise",
+            origin=member.origin,
+            why="the switch knows who has this IPv6 address and answers",
+        )
+
+
+def _to_asker(mac: Mac) -> tuple[Action, ...]:
+    return (Move(whole(ETH_SRC), whole(ETH_DST)), SetField(ETH_SRC, mac.value))
+
+
+def _arp_reply(mac: Mac, ip: int) -> tuple[Action, ...]:
+    return (
+        *_to_asker(mac),
+        SetField(ARP_OP, ARP_REPLY),
+        Move(whole(ARP_SHA), whole(ARP_THA)),
+        Move(whole(ARP_SPA), whole(ARP_TPA)),
+        SetField(ARP_SHA, mac.value),
+        SetField(ARP_SPA, ip),
+        SetField(IN_PORT, 0),
+    )
+
+
+def _advertisement(mac: Mac, ip: int) -> tuple[Action, ...]:
+    return (
+        *_to_asker(mac),
+        Move(whole(IPV6_SRC), whole(IPV6_DST)),
+        SetField(IPV6_SRC, ip),
+        SetField(ND_RESERVED, SOLICITED_OVERRIDE),
+        SetField(ICMPV6_TYPE, NEIGHBOR_ADVERTISEMENT),
+        SetField(IN_PORT, 0),
+    )
+
+
+ANSWER = Stage(
+    name="answer",
+    purpose="Who has this address? The switch answers for declared members, to the one who asked and nobody else.",
+    matches=frozenset(
+        {
+            ARP_OP,
+            ARP_SPA,
+            ARP_TPA,
+            ETH_DST,
+            ETH_TYPE,
+            ICMPV6_CODE,
+            ICMPV6_TYPE,
+            IP_PROTO,
+            IPV6_SRC,
+            ND_SLL,
+            ND_TARGET,
+            NETWORK.field,
+        }
+    ),
+    reads=frozenset({ARP_SHA, ARP_SPA, ETH_SRC, IPV6_SRC}),
+    writes=frozenset(
+        {
+            ARP_OP,
+            ARP_SHA,
+            ARP_SPA,
+            ARP_THA,
+            ARP_TPA,
+            ETH_DST,
+            ETH_SRC,
+            ICMPV6_TYPE,
+            IN_PORT,
+            IPV6_DST,
+            IPV6_SRC,
+            ND_RESERVED,
+        }
+    ),
+    next=("advertise", "forward"),
+    priorities={
+        "pass": Priority(300, "probes, announcements and solicitations that are for the members themselves"),
+        "answer": Priority(200, "a question to all for the address of a declared member"),
+        "nobody": Priority(100, "any other question to all, in a network whose members are all declared"),
+    },
+    miss=Miss("no question to all: replies, and questions to one member", goto="forward"),
+    bridge=_bridge,
+    network=_network,
+    member=_member,
+)

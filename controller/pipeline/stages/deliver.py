@@ -1,0 +1,42 @@
+"""Out of the port, with the tag that the member expects. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.flow.actions import Action, Clone, Output, PushVlan, SetField
+from controller.flow.fields import NETWORK, OUT_PORT, VLAN_VID
+from controller.flow.flow import Flow
+from controller.pipeline.stage import Emit, Miss, Priority, Stage
+from controller.pipeline.stages.classify import PRESENT
+from controller.pipeline.view import MemberView
+
+
+def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    output = Output(member.port)
+    actions: tuple[Action, ...] = (output,)
+    why = "the member receives plain frames of this network"
+    if member.tag is not None:
+        # On a copy: the same frame may be on its way to members that want it without a tag.
+        actions = (Clone((PushVlan(), SetField(VLAN_VID, PRESENT | member.tag), output)),)
+        why = "the member receives frames of this network with its tag"
+    yield emit(
+        "member",
+        (OUT_PORT(member.port), NETWORK(member.number)),
+        actions,
+        origin=member.origin,
+        why=why,
+    )
+
+
+DELIVER = Stage(
+    name="deliver",
+    purpose="The frame leaves through the port, if the port is in the frame's network; tagged where the member is.",
+    matches=frozenset({NETWORK.field, OUT_PORT.field}),
+    writes=frozenset({VLAN_VID}),
+    next=(),
+    priorities={"member": Priority(100, "a port in one of its networks")},
+    miss=Miss("the port is not in this network"),
+    outputs=True,
+    member=_member,
+)

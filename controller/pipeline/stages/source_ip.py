@@ -1,0 +1,153 @@
+"""From which address: IPv4, ARP and IPv6 sources must be the member's own; no other ethertype passes. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.flow.fields import (
+    ARP_OP,
+    ARP_SHA,
+    ARP_SPA,
+    ETH_TYPE,
+    IN_PORT,
+    IP_PROTO,
+    IPV4_DST,
+    IPV4_SRC,
+    IPV6_DST,
+    IPV6_SRC,
+    LEARNED,
+    NETWORK,
+    UDP_DST,
+    UDP_SRC,
+)
+from controller.flow.flow import Flow
+from controller.pipeline.protocols import (
+    ARP,
+    ARP_REQUEST,
+    DHCP_CLIENT,
+    DHCP_SERVER,
+    ICMPV6,
+    IPV4,
+    IPV4_BROADCAST,
+    IPV6,
+    IPV6_MULTICAST,
+    IPV6_MULTICAST_MASK,
+    UDP,
+)
+from controller.pipeline.stage import Emit, Miss, Priority, Stage
+from controller.pipeline.view import BridgeView, MemberView
+
+
+def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
+    yield emit(
+        "own",
+        (
+            ETH_TYPE(IPV4),
+            IPV4_SRC(0),
+            IPV4_DST(IPV4_BROADCAST),
+            IP_PROTO(UDP),
+            UDP_SRC(DHCP_CLIENT),
+            UDP_DST(DHCP_SERVER),
+        ),
+        goto="forward",
+        origin="",
+        why="a DHCP client has no address yet (RFC 2131 section 4.1)",
+    )
+    for eth_type, goto in ((IPV4, "forward"), (ARP, "answer"), (IPV6, "answer")):
+        yield emit(
+            "learned",
+            (LEARNED(1), ETH_TYPE(eth_type)),
+            goto=goto,
+            origin="",
+            why="a port that learns may use any address that is not declared for another",
+        )
+
+
+def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    if member.mac is None:
+        return
+    here = (IN_PORT(member.port), NETWORK(member.number))
+    sha = ARP_SHA(member.mac.value)
+    for ip in member.ipv4:
+        yield emit(
+            "own",
+            (*here, ETH_TYPE(IPV4), IPV4_SRC(ip)),
+            goto="forward",
+            origin=member.origin,
+            why="the member speaks from its own IPv4 address",
+        )
+        yield emit(
+            "own",
+            (*here, ETH_TYPE(ARP), sha, ARP_SPA(ip)),
+            goto="answer",
+            origin=member.origin,
+            why="ARP names the member's own MAC and IPv4 address",
+        )
+    yield emit(
+        "own",
+        (*here, ETH_TYPE(ARP), ARP_OP(ARP_REQUEST), sha, ARP_SPA(0)),
+        goto="answer",
+        origin=member.origin,
+        why="an ARP probe asks before an address is used (RFC 5227 section 2.1.1)",
+    )
+    for ip in member.ipv6:
+        yield emit(
+            "own",
+            (*here, ETH_TYPE(IPV6), IPV6_SRC(ip)),
+            goto="source_nd",
+            origin=member.origin,
+            why="the member speaks from its own IPv6 address",
+        )
+    if member.ipv6:
+        yield emit(
+            "own",
+            (*here, ETH_TYPE(IPV6), IPV6_SRC(0), IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK), IP_PROTO(ICMPV6)),
+            goto="source_nd",
+            origin=member.origin,
+            why="duplicate address detection and multicast listener reports come from :: (RFC 4862, RFC 3810)",
+        )
+    if member.open:
+        yield from _declared_elsewhere(emit, member)
+
+
+def _declared_elsewhere(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    here = (LEARNED(1), NETWORK(member.number))
+    why = "this address is declared for one port and cannot be used from a port that learns"
+    for ip in member.ipv4:
+        for conditions in ((ETH_TYPE(IPV4), IPV4_SRC(ip)), (ETH_TYPE(ARP), ARP_SPA(ip))):
+            yield emit("declared", (*here, *conditions), origin=member.origin, why=why)
+    for ip in member.ipv6:
+        yield emit("declared", (*here, ETH_TYPE(IPV6), IPV6_SRC(ip)), origin=member.origin, why=why)
+
+
+SOURCE_IP = Stage(
+    name="source_ip",
+    purpose="The sender's address is the member's own in this network. What is not IPv4, ARP or IPv6 ends here.",
+    matches=frozenset(
+        {
+            ARP_OP,
+            ARP_SHA,
+            ARP_SPA,
+            ETH_TYPE,
+            IN_PORT,
+            IP_PROTO,
+            IPV4_DST,
+            IPV4_SRC,
+            IPV6_DST,
+            IPV6_SRC,
+            LEARNED.field,
+            NETWORK.field,
+            UDP_DST,
+            UDP_SRC,
+        }
+    ),
+    next=("source_nd", "answer", "forward"),
+    priorities={
+        "own": Priority(300, "a member with its own address, or without one yet"),
+        "declared": Priority(200, "a declared address on a port that learns"),
+        "learned": Priority(100, "any other address on a port that learns"),
+    },
+    miss=Miss("the source address is not the member's own, or the ethertype is not listed"),
+    bridge=_bridge,
+    member=_member,
+)

@@ -1,0 +1,86 @@
+"""Who speaks: the source MAC must be the member's own, or one that the switch has learned on its port. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.flow.actions import Learn
+from controller.flow.fields import ETH_DST, ETH_SRC, IN_PORT, LEARNED, NETWORK, OUT_PORT, VLAN_VID, whole
+from controller.flow.flow import Flow
+from controller.pipeline.protocols import GROUP_BIT
+from controller.pipeline.stage import Emit, Miss, Priority, Stage
+from controller.pipeline.view import BridgeView, MemberView
+
+TAG_PRESENT = 0x1000
+RESERVED = 0x0180C2000000
+"""01:80:c2:00:00:00 to :0f are for bridges themselves and never forwarded (IEEE 802.1Q table 8-1)."""
+RESERVED_MASK = 0xFFFFFFFFFFF0
+LEARNED_PRIORITY = 100
+
+
+def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
+    refused = (
+        (VLAN_VID(TAG_PRESENT, TAG_PRESENT), "a second tag could hop into another network"),
+        (ETH_DST(RESERVED, RESERVED_MASK), "reserved multicast is between bridges, not between members"),
+        (ETH_SRC(GROUP_BIT, GROUP_BIT), "a group address is no source"),
+        (ETH_SRC(0), "the zero address is no source"),
+    )
+    for term, why in refused:
+        yield emit("never", (term,), origin="", why=why)
+
+
+def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    here = (IN_PORT(member.port), NETWORK(member.number))
+    if member.mac is not None:
+        yield emit(
+            "own",
+            (*here, ETH_SRC(member.mac.value)),
+            goto="source_ip",
+            origin=member.origin,
+            why="the member speaks with its own MAC",
+        )
+        if member.open:
+            yield emit(
+                "declared",
+                (NETWORK(member.number), ETH_SRC(member.mac.value)),
+                origin=member.origin,
+                why="this MAC is declared for one port and cannot be learned on another",
+            )
+        return
+    learn = Learn(
+        table=emit.table("learned"),
+        cookie=member.learned_cookie,
+        priority=LEARNED_PRIORITY,
+        idle_timeout_s=member.network.mac_age_s,
+        limit=member.network.macs_per_port,
+        match=((NETWORK, NETWORK), (whole(ETH_SRC), whole(ETH_DST))),
+        loads=((whole(IN_PORT), OUT_PORT),),
+        result=LEARNED,
+    )
+    yield emit(
+        "learning",
+        here,
+        (learn,),
+        goto="source_ip",
+        origin=member.origin,
+        why="the MACs of this port are learned, as many as macs_per_port allows",
+    )
+
+
+SOURCE_MAC = Stage(
+    name="source_mac",
+    purpose="The source MAC is the member's own. Ports of an open network without a declared MAC have theirs learned.",
+    matches=frozenset({IN_PORT, NETWORK.field, ETH_SRC, ETH_DST, VLAN_VID}),
+    reads=frozenset({NETWORK.field, ETH_SRC, IN_PORT}),
+    writes=frozenset({LEARNED.field}),
+    next=("source_ip", "learned"),
+    priorities={
+        "never": Priority(400, "frames that no member may send"),
+        "own": Priority(300, "a member with its declared MAC"),
+        "declared": Priority(200, "a declared MAC on a port that is not its own"),
+        "learning": Priority(100, "any other MAC on a port that learns"),
+    },
+    miss=Miss("the source MAC is not the one declared for this port"),
+    bridge=_bridge,
+    member=_member,
+)

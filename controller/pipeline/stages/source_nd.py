@@ -1,0 +1,96 @@
+"""What neighbor discovery claims: only the member's own address and MAC; no member is a router. PURE. RFC 4861."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.flow.fields import (
+    ETH_TYPE,
+    ICMPV6_CODE,
+    ICMPV6_TYPE,
+    IN_PORT,
+    IP_PROTO,
+    ND_SLL,
+    ND_TARGET,
+    ND_TLL,
+    NETWORK,
+    Term,
+)
+from controller.flow.flow import Flow
+from controller.pipeline.protocols import (
+    ICMPV6,
+    IPV6,
+    NEIGHBOR_ADVERTISEMENT,
+    NEIGHBOR_SOLICITATION,
+    REDIRECT,
+    ROUTER_ADVERTISEMENT,
+)
+from controller.pipeline.stage import Emit, Miss, Priority, Stage
+from controller.pipeline.view import BridgeView, MemberView
+
+ABSENT = 0
+"""What Open vSwitch puts into nd_sll and nd_tll where the message has no such option."""
+
+
+def _icmpv6(kind: int) -> tuple[Term, ...]:
+    return (ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(kind))
+
+
+def _nd(kind: int) -> tuple[Term, ...]:
+    return (*_icmpv6(kind), ICMPV6_CODE(0))
+
+
+def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
+    yield emit(
+        "own",
+        (*_nd(NEIGHBOR_SOLICITATION), ND_SLL(ABSENT)),
+        goto="answer",
+        origin="",
+        why="a solicitation without a link-layer option claims no MAC",
+    )
+    for kind, why in (
+        (ROUTER_ADVERTISEMENT, "no member of an isolated network is a router"),
+        (REDIRECT, "no member of an isolated network is a router that could redirect"),
+        (NEIGHBOR_SOLICITATION, "the solicitation names another MAC as its sender"),
+        (NEIGHBOR_ADVERTISEMENT, "the advertisement names an address or a MAC that is not the member's own"),
+    ):
+        yield emit("other", _icmpv6(kind), origin="", why=why)
+
+
+def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    if member.mac is None or not member.ipv6:
+        return
+    here = (IN_PORT(member.port), NETWORK(member.number))
+    yield emit(
+        "own",
+        (*here, *_nd(NEIGHBOR_SOLICITATION), ND_SLL(member.mac.value)),
+        goto="answer",
+        origin=member.origin,
+        why="the solicitation names the member's own MAC",
+    )
+    for ip in member.ipv6:
+        for mac in (member.mac.value, ABSENT):
+            yield emit(
+                "own",
+                (*here, *_nd(NEIGHBOR_ADVERTISEMENT), ND_TARGET(ip), ND_TLL(mac)),
+                goto="forward",
+                origin=member.origin,
+                why="the advertisement names the member's own address, and its own MAC or none",
+            )
+
+
+SOURCE_ND = Stage(
+    name="source_nd",
+    purpose="Neighbor discovery claims only what is the member's own. Other IPv6 passes through.",
+    matches=frozenset(
+        {ETH_TYPE, ICMPV6_CODE, ICMPV6_TYPE, IN_PORT, IP_PROTO, ND_SLL, ND_TARGET, ND_TLL, NETWORK.field}
+    ),
+    next=("answer", "forward"),
+    priorities={
+        "own": Priority(200, "a message that claims nothing or what is the member's own"),
+        "other": Priority(100, "every other neighbor discovery message that claims something"),
+    },
+    miss=Miss("IPv6 that is not neighbor discovery", goto="forward"),
+    bridge=_bridge,
+    member=_member,
+)

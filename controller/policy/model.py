@@ -1,0 +1,131 @@
+"""All that a user may say, on one page. PURE: frozen values, no behaviour beyond reading them.
+
+A `Policy` is what `load` makes of a document and what `check` has found to be consistent; code downstream trusts it.
+Identity of a network on the wire and in the switch is `Network.number`; names are for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NewType
+
+from controller.mac import Mac
+
+Vlan = NewType("Vlan", int)
+"""1 to 4094 (IEEE 802.1Q)."""
+Vni = NewType("Vni", int)
+"""1 to 16777215 (RFC 7348 section 5)."""
+Dpid = NewType("Dpid", int)
+"""64-bit OpenFlow datapath id."""
+
+Address = IPv4Address | IPv6Address
+Cidr = IPv4Network | IPv6Network
+
+API_VERSION = "tripoint/v1"
+
+
+class Mode(Enum):
+    """What a network has beyond its own members. ISOLATED: nothing."""
+
+    ISOLATED = "isolated"
+
+
+class Members(Enum):
+    """DECLARED: only what the document lists exists. OPEN: ports without a MAC learn theirs in the switch."""
+
+    DECLARED = "declared"
+    OPEN = "open"
+
+
+class Attach(Enum):
+    """UNTAGGED: plain frames on the port. TAGGED: one 802.1Q tag a network, its `vlan`."""
+
+    UNTAGGED = "untagged"
+    TAGGED = "tagged"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One isolation domain. At least one of vlan and vni is given."""
+
+    name: str
+    vlan: Vlan | None = None
+    vni: Vni | None = None
+    cidrs: tuple[Cidr, ...] = ()
+    mode: Mode = Mode.ISOLATED
+    members: Members = Members.DECLARED
+    macs_per_port: int = 64
+    """How many MACs a port of an OPEN network may have learned at a time."""
+    mac_age_s: int = 300
+    """Seconds after which a learned MAC that is silent is forgotten."""
+
+    @property
+    def number(self) -> int:
+        """The 25-bit identity in the switch: the vni, or 2**24 + vlan where there is no vni."""
+        return int(self.vni) if self.vni is not None else (1 << 24) | int(self.vlan or 0)
+
+    def holds(self, address: Address) -> bool:
+        """Whether the address may be used in this network: inside one of its cidrs, or no cidrs are given."""
+        return not self.cidrs or any(address in cidr for cidr in self.cidrs if cidr.version == address.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A workload on a port: its MAC and IPs. In several networks it is a shared member.
+
+    networks: names, in the document's order, no duplicates, at least one.
+    host: a name in `Policy.hosts`, or None: whichever bridge shows a port of that name.
+    mac: None only in OPEN networks (then `ips` is empty too): the switch learns.
+    """
+
+    name: str
+    networks: tuple[str, ...]
+    port: str
+    attach: Attach = Attach.UNTAGGED
+    host: str | None = None
+    mac: Mac | None = None
+    ips: tuple[Address, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def shared(self) -> bool:
+        return len(self.networks) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Names a bridge, by datapath id or by its name (the name of its local port). Exactly one is given."""
+
+    name: str
+    dpid: Dpid | None = None
+    bridge: str | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A whole, consistent policy. The mappings are by name, in the document's order, and never mutated."""
+
+    networks: Mapping[str, Network]
+    endpoints: Mapping[str, Endpoint]
+    hosts: Mapping[str, Host]
+
+    @cached_property
+    def members(self) -> Mapping[str, tuple[Endpoint, ...]]:
+        """Network name -> its endpoints, in the document's order; every network has an entry."""
+        found: dict[str, list[Endpoint]] = {name: [] for name in self.networks}
+        for endpoint in self.endpoints.values():
+            for network in endpoint.networks:
+                found[network].append(endpoint)
+        return {name: tuple(members) for name, members in found.items()}
+
+
+EMPTY_POLICY = Policy(networks={}, endpoints={}, hosts={})
+
+
+def ips_in(endpoint: Endpoint, network: Network) -> tuple[Address, ...]:
+    """The addresses an endpoint has in one of its networks: those that lie in the network's cidrs."""
+    return tuple(ip for ip in endpoint.ips if network.holds(ip))
