@@ -80,7 +80,7 @@ class BridgeStatus:
     """One bridge that is connected, or was.
 
     in_force: the revision whose flows are all installed, or None. counts are of flows. added, removed: since the
-    controller started. foreign: removed flows that were not ours. warnings: each a sentence with the command that mends it.
+    controller started. foreign: flows removed that were not ours. warnings: sentences with the command that mends.
     """
 
     dpid: str
@@ -155,7 +155,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class BridgePlan:
-    """Flows that would be added and removed on one bridge, each in ovs-ofctl(8) syntax; at most `SHOWN` of each are listed."""
+    """Flows to be added and removed on one bridge, in ovs-ofctl(8) syntax; at most `SHOWN` of each are listed."""
 
     dpid: str
     name: str
@@ -169,8 +169,8 @@ class BridgePlan:
 class PlanReport:
     """What a change would do. Nothing was sent and nothing was stored.
 
-    members_added, members_removed, members_changed: names of endpoints. reachable, unreachable: pairs (source < target) that
-    become so; at most `SHOWN` are listed, the counts are whole.
+    members_*: names of endpoints. reachable, unreachable: pairs (source < target) that become so; at most `SHOWN` are
+    listed, the counts are whole.
     """
 
     revision: int

@@ -32,7 +32,7 @@ class FlowDump:
 
 
 class Switch(Protocol):
-    """A connected switch. Calls block the calling green thread only; each raises SwitchError when the switch refuses or goes."""
+    """A connected switch. Calls block the calling green thread only; SwitchError where the switch refuses or goes."""
 
     @property
     def dpid(self) -> int: ...

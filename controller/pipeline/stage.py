@@ -40,7 +40,7 @@ class Miss:
 class Stage:
     """A named step of the pipeline; its table number is its place in PIPELINE.
 
-    matches, reads, writes: every field its flows may match, copy from, and change. next: stages it may go or resubmit to.
+    matches, reads, writes: every field its flows may match, copy from, and change. next: stages it may lead to.
     bridge, network, member, shared: the flows that a view of that kind needs in this stage, each a pure function.
     learns: its flows are written by the switch itself (Learn), none is compiled.
     """

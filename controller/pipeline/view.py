@@ -22,8 +22,8 @@ class BridgeView:
 class MemberView:
     """An endpoint in one of its networks, on the port where it was observed.
 
-    port: its ofport. mac: None where the switch learns. ipv4, ipv6: its declared addresses in this network as integers;
-    ipv6 has the link-local address of its MAC added where there is any. tag: the VID on its port, None for plain frames.
+    port: its ofport. mac: None where the switch learns. ipv4, ipv6: its declared addresses in this network as integers,
+    the link-local address of its MAC among them where it has any IPv6. tag: the VID on its port, None: plain frames.
     """
 
     __slots__ = ("endpoint", "ipv4", "ipv6", "mac", "network", "number", "open", "origin", "port", "tag")
@@ -52,7 +52,7 @@ class MemberView:
 
 @dataclass(frozen=True, slots=True)
 class NetworkView:
-    """A network and the ports of its members on this bridge, ascending. learning: those whose MACs the switch learns."""
+    """A network and its members' ports on this bridge, ascending. learning: those whose MACs the switch learns."""
 
     network: Network
     ports: tuple[int, ...]

@@ -30,7 +30,7 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
         "advertisement",
         (ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(NEIGHBOR_ADVERTISEMENT), ICMPV6_CODE(0)),
         (SetField(ND_OPTIONS_TYPE, TARGET_LINK_LAYER_OPTION), Move(whole(ETH_SRC), whole(ND_TLL))),
-        goto="forward",
+        goto="egress",
         origin="",
         why="the answer carries the MAC of the member asked for",
     )
@@ -42,7 +42,7 @@ ADVERTISE = Stage(
     matches=frozenset({ETH_TYPE, IP_PROTO, ICMPV6_TYPE, ICMPV6_CODE}),
     reads=frozenset({ETH_SRC}),
     writes=frozenset({ND_OPTIONS_TYPE, ND_TLL}),
-    next=("forward",),
+    next=("egress",),
     priorities={"advertisement": Priority(100, "an advertisement made in the stage before")},
     miss=Miss("only advertisements come here"),
     bridge=_bridge,

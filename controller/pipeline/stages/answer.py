@@ -1,7 +1,7 @@
 """ARP and neighbor solicitations for declared members are answered here, by the switch. PURE.
 
-The question is turned into its answer in place, its ingress port is forgotten, and it goes through forward, egress and
-deliver like any frame to the one who asked.
+The question is turned into its answer in place and goes back to the port it came from, through egress and deliver like
+any frame. Its ingress port is cleared, because Open vSwitch sends nothing back to it (ovs-actions(7) output).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from controller.flow.fields import (
     ND_SLL,
     ND_TARGET,
     NETWORK,
+    OUT_PORT,
     whole,
 )
 from controller.flow.flow import Flow
@@ -89,7 +90,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
             "answer",
             (network, *_REQUEST, _TO_GROUP, ARP_TPA(ip)),
             _arp_reply(member.mac, ip),
-            goto="forward",
+            goto="egress",
             origin=member.origin,
             why="the switch knows who has this IPv4 address and answers",
         )
@@ -105,7 +106,12 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
 
 
 def _to_asker(mac: Mac) -> tuple[Action, ...]:
-    return (Move(whole(ETH_SRC), whole(ETH_DST)), SetField(ETH_SRC, mac.value))
+    return (
+        Move(whole(IN_PORT), OUT_PORT),
+        SetField(IN_PORT, 0),
+        Move(whole(ETH_SRC), whole(ETH_DST)),
+        SetField(ETH_SRC, mac.value),
+    )
 
 
 def _arp_reply(mac: Mac, ip: int) -> tuple[Action, ...]:
@@ -116,7 +122,6 @@ def _arp_reply(mac: Mac, ip: int) -> tuple[Action, ...]:
         Move(whole(ARP_SPA), whole(ARP_TPA)),
         SetField(ARP_SHA, mac.value),
         SetField(ARP_SPA, ip),
-        SetField(IN_PORT, 0),
     )
 
 
@@ -127,7 +132,6 @@ def _advertisement(mac: Mac, ip: int) -> tuple[Action, ...]:
         SetField(IPV6_SRC, ip),
         SetField(ND_RESERVED, SOLICITED_OVERRIDE),
         SetField(ICMPV6_TYPE, NEIGHBOR_ADVERTISEMENT),
-        SetField(IN_PORT, 0),
     )
 
 
@@ -150,7 +154,7 @@ ANSWER = Stage(
             NETWORK.field,
         }
     ),
-    reads=frozenset({ARP_SHA, ARP_SPA, ETH_SRC, IPV6_SRC}),
+    reads=frozenset({ARP_SHA, ARP_SPA, ETH_SRC, IN_PORT, IPV6_SRC}),
     writes=frozenset(
         {
             ARP_OP,
@@ -165,9 +169,10 @@ ANSWER = Stage(
             IPV6_DST,
             IPV6_SRC,
             ND_RESERVED,
+            OUT_PORT.field,
         }
     ),
-    next=("advertise", "forward"),
+    next=("advertise", "forward", "egress"),
     priorities={
         "pass": Priority(300, "probes, announcements and solicitations that are for the members themselves"),
         "answer": Priority(200, "a question to all for the address of a declared member"),

@@ -51,13 +51,13 @@ def _shared(emit: Emit, view: SharedView) -> Iterator[Flow]:
             (IN_PORT(member.port), VLAN_VID(UNTAGGED)),
             copies,
             origin=member.origin,
-            why="an untagged shared member sends into each of its networks; only the one that holds the target delivers",
+            why="an untagged shared member sends into each of its networks",
         )
 
 
 CLASSIFY = Stage(
     name="classify",
-    purpose="Port and tag decide the network. A port that nobody is bound to, and a tag that the port does not carry, end here.",
+    purpose="Port and tag decide the network. An unknown port, and a tag that the port does not carry, end here.",
     matches=frozenset({IN_PORT, VLAN_VID}),
     writes=frozenset({NETWORK.field, SENDER_SET.field, VLAN_VID}),
     next=("source_mac",),

@@ -7,7 +7,7 @@ from controller.pipeline.stage import Miss, Stage
 
 LEARNED_MACS = Stage(
     name="learned",
-    purpose="MAC and network to port, as learned from the source of frames; an entry goes when its MAC is silent for mac_age_s.",
+    purpose="MAC and network to port, as learned from frames; an entry goes when its MAC is silent for mac_age_s.",
     matches=frozenset({ETH_DST, NETWORK.field}),
     writes=frozenset({OUT_PORT.field}),
     next=(),

@@ -64,9 +64,15 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
 
 
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
-    if member.mac is None:
-        return
     here = (IN_PORT(member.port), NETWORK(member.number))
+    if member.mac is None:
+        yield emit(
+            "full",
+            (*here, LEARNED(0)),
+            origin=member.origin,
+            why="this port has macs_per_port MACs already, and this one is not among them",
+        )
+        return
     sha = ARP_SHA(member.mac.value)
     for ip in member.ipv4:
         yield emit(
@@ -143,6 +149,7 @@ SOURCE_IP = Stage(
     ),
     next=("source_nd", "answer", "forward"),
     priorities={
+        "full": Priority(400, "a MAC that was not learned, on a port that learns"),
         "own": Priority(300, "a member with its own address, or without one yet"),
         "declared": Priority(200, "a declared address on a port that learns"),
         "learned": Priority(100, "any other address on a port that learns"),

@@ -1,0 +1,156 @@
+"""What the reconciler knows of one bridge. Values and counters; no I/O of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from controller.control import BridgeOutcome, BridgeStatus
+from controller.diff import Difference, difference
+from controller.fail_mode import judge_fail_mode
+from controller.flow.flow import Flow
+from controller.inventory import BridgePorts
+from controller.loop import Waiter
+from controller.pipeline.compile import NOTHING, Compiled
+from controller.pipeline.tally import Tally
+from controller.policy.model import Dpid
+from controller.switch import Switch
+
+LOCAL_PORT = 0xFFFFFFFE
+"""OFPP_LOCAL: the bridge itself as a network device of its host."""
+FIRST_RETRY_S = 0.5
+LAST_RETRY_S = 30.0
+
+
+class Bridge:
+    """One bridge: the ports it shows, the flows it should have, and those that it has.
+
+    installed: cookies, or None while they are not known. touched: cookies whose desired state changed since they were
+    last compared with what is installed. attempted: the revision last tried; failed: the same where that did not work;
+    in_force: the one that all is installed of.
+    """
+
+    def __init__(self, dpid: Dpid, wake: Waiter) -> None:
+        self.dpid = dpid
+        self.name = ""
+        self.peer = ""
+        self.switch: Switch | None = None
+        self.wake = wake
+        self.ports: dict[str, int] = {}
+        self.seats: Mapping[str, int] = {}
+        self.compiled: Compiled = NOTHING
+        self.tally = Tally()
+        self.installed: set[int] | None = None
+        self.touched: set[int] = set()
+        self.attempted = 0
+        self.failed: int | None = None
+        self.in_force: int | None = None
+        self.last_error: str | None = None
+        self.retry_s = FIRST_RETRY_S
+        self.added = 0
+        self.removed = 0
+        self.foreign = 0
+        self.last_change = (0, 0)
+        self.settled: list[Waiter] = []
+
+    @property
+    def connected(self) -> bool:
+        return self.switch is not None
+
+    @property
+    def observed(self) -> BridgePorts:
+        return BridgePorts(self.dpid, self.name, self.ports, self.connected)
+
+    def begin(self, switch: Switch) -> None:
+        """A connection begins: nothing is known of what is installed."""
+        self.switch, self.peer, self.retry_s = switch, switch.peer, FIRST_RETRY_S
+        self.forget_installed()
+
+    def see_ports(self, ports: Mapping[str, int]) -> None:
+        """Every port there is; the bridge has the name of its local port."""
+        self.ports = dict(ports)
+        self.name = next((name for name, ofport in ports.items() if ofport == LOCAL_PORT), self.name)
+
+    def replace(self, seats: Mapping[str, int], compiled: Compiled) -> None:
+        """Desire other flows. Takes as long as what changes is large: call it in a thread."""
+        changes = self.tally.difference(self.compiled, compiled)
+        self.tally.replace(self.compiled, compiled)
+        self.touched.update(flow.cookie for flow in changes.add)
+        self.touched.update(changes.remove)
+        self.compiled = compiled
+        self.seats = seats
+
+    def take_plan(self) -> Difference[int, Flow]:
+        """desired - installed, which must be known; only what was touched is compared once the whole has been."""
+        assert self.installed is not None
+        if self.in_force is None:
+            plan = difference(self.tally.flows, self.installed)
+        else:
+            desired = {cookie: self.tally.flows[cookie] for cookie in self.touched if cookie in self.tally.flows}
+            plan = difference(desired, self.touched & self.installed)
+        self.touched = set()
+        return plan
+
+    def forget_installed(self) -> None:
+        """What is on the switch is no longer known, so that it has to be read."""
+        self.installed = None
+        self.in_force = None
+
+    def note_failure(self, error: str) -> float:
+        """Remember why it failed; how many seconds to wait before the next attempt."""
+        self.forget_installed()
+        self.failed, self.last_error = self.attempted, error
+        wait, self.retry_s = self.retry_s, min(self.retry_s * 2, LAST_RETRY_S)
+        return wait
+
+    def note_installed(self, plan: Difference[int, Flow]) -> None:
+        """The switch has said that it did what the plan says."""
+        assert self.installed is not None
+        self.installed.difference_update(plan.remove)
+        self.installed.update(flow.cookie for flow in plan.add)
+        self.added += len(plan.add)
+        self.removed += len(plan.remove)
+        self.last_change = (len(plan.add), len(plan.remove))
+
+    def note_in_force(self, revision: int, foreign: int) -> None:
+        """All of the revision is installed, and nothing else."""
+        self.in_force = revision
+        self.foreign += foreign
+        self.last_error = None
+        self.retry_s = FIRST_RETRY_S
+
+    def tell_settled(self) -> None:
+        """Wake those who wait for what became of a change."""
+        waiting, self.settled = self.settled, []
+        for waiter in waiting:
+            waiter.set()
+
+    def is_settled(self, revision: int) -> bool:
+        """Whether it is known what became of a revision here."""
+        if not self.connected or (self.in_force is not None and self.in_force >= revision):
+            return True
+        return self.failed is not None and self.failed >= revision
+
+    def outcome(self, revision: int) -> BridgeOutcome:
+        in_force = self.in_force is not None and self.in_force >= revision
+        added, removed = self.last_change if in_force else (0, 0)
+        error = None
+        if not in_force:
+            error = (self.last_error or "not in force yet") if self.connected else "the bridge has gone"
+        return BridgeOutcome(f"{self.dpid:016x}", self.name, in_force, added, removed, error)
+
+    def status(self, fail_mode: str) -> BridgeStatus:
+        return BridgeStatus(
+            dpid=f"{self.dpid:016x}",
+            name=self.name,
+            peer=self.peer,
+            connected=self.connected,
+            in_force=self.in_force,
+            flows_desired=len(self.tally.flows),
+            flows_installed=None if self.installed is None else len(self.installed),
+            flows_added=self.added,
+            flows_removed=self.removed,
+            flows_foreign=self.foreign,
+            fail_mode=fail_mode,
+            last_error=self.last_error,
+            warnings=judge_fail_mode(fail_mode, self.name),
+        )

@@ -1,0 +1,106 @@
+"""The union of a bridge's units, counted: which flows come and go when units change. PURE, but for its own counts.
+
+Two units may need the same flow: it stays until the last of them goes. Two different flows with one (table, priority,
+match) contradict each other; a table could hold only one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+
+from controller.diff import Difference
+from controller.errors import CompileError
+from controller.flow.flow import Flow
+from controller.pipeline.compile import Compiled, Flows
+
+
+def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[Flows]]:
+    """The units that are gone and those that are new; a unit that both share costs one comparison."""
+    gone: list[Flows] = []
+    new: list[Flows] = []
+
+    def compare(old: Flows, now: Flows) -> None:
+        if old is not now:
+            gone.append(old)
+            new.append(now)
+
+    compare(before.bridge, after.bridge)
+    compare(before.shared.flows, after.shared.flows)
+    for name in chain(after.segments, (name for name in before.segments if name not in after.segments)):
+        old, now = before.segments.get(name), after.segments.get(name)
+        if old is now:
+            continue
+        compare(old.flows if old else (), now.flows if now else ())
+        old_members = old.members if old else {}
+        now_members = now.members if now else {}
+        for member in chain(now_members, (member for member in old_members if member not in now_members)):
+            was, becomes = old_members.get(member), now_members.get(member)
+            compare(was.flows if was else (), becomes.flows if becomes else ())
+    return gone, new
+
+
+class Tally:
+    """The desired flows of one bridge."""
+
+    def __init__(self) -> None:
+        self._flows: dict[int, Flow] = {}
+        self._extra: dict[int, int] = {}  # cookie -> how many units beyond the first need it
+        self._keys: dict[int, int] = {}  # hash of a flow's key -> its cookie
+
+    @property
+    def flows(self) -> Mapping[int, Flow]:
+        """Cookie -> flow."""
+        return self._flows
+
+    def difference(self, before: Compiled, after: Compiled) -> Difference[int, Flow]:
+        """What replacing `before` (which is in the tally) by `after` adds and removes.
+
+        Raises CompileError where two flows contradict each other.
+        """
+        gone, new = changed_units(before, after)
+        net: dict[int, int] = {}
+        made: dict[int, Flow] = {}
+        for flow in _each(new):
+            net[flow.cookie] = net.get(flow.cookie, 0) + 1
+            made[flow.cookie] = flow
+        for flow in _each(gone):
+            net[flow.cookie] = net.get(flow.cookie, 0) - 1
+        add = tuple(made[cookie] for cookie, n in net.items() if n > 0 and cookie not in self._flows)
+        remove = tuple(cookie for cookie, n in net.items() if n < 0 and self._extra.get(cookie, 0) + 1 + n <= 0)
+        self._refuse_contradictions(add, frozenset(remove))
+        return Difference(add, remove)
+
+    def replace(self, before: Compiled, after: Compiled) -> None:
+        """Count `after` in and `before` (which is in the tally) out."""
+        gone, new = changed_units(before, after)
+        for flow in _each(new):
+            if flow.cookie in self._flows:
+                self._extra[flow.cookie] = self._extra.get(flow.cookie, 0) + 1
+            self._flows[flow.cookie] = flow
+            self._keys[hash(flow.key)] = flow.cookie
+        for flow in _each(gone):
+            extra = self._extra.pop(flow.cookie, 0)
+            if extra > 1:
+                self._extra[flow.cookie] = extra - 1
+            elif extra == 0:
+                del self._flows[flow.cookie]
+                if self._keys.get(hash(flow.key)) == flow.cookie:
+                    del self._keys[hash(flow.key)]
+
+    def _refuse_contradictions(self, add: tuple[Flow, ...], remove: frozenset[int]) -> None:
+        keys: dict[int, int] = {}
+        added = {flow.cookie: flow for flow in add}
+        for flow in add:
+            key = hash(flow.key)
+            other = keys.get(key, self._keys.get(key))
+            keys[key] = flow.cookie
+            if other is None or other == flow.cookie or other in remove:
+                continue
+            rival = added.get(other) or self._flows[other]
+            if rival.key == flow.key:
+                raise CompileError(f"two flows for one match: {flow} of {flow.origin}, {rival} of {rival.origin}")
+
+
+def _each(units: list[Flows]) -> Iterator[Flow]:
+    return chain.from_iterable(units)

@@ -1,0 +1,63 @@
+"""A change as people read it before it is made. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller.control import SHOWN, BridgePlan, Document, Pair, PlanReport, Stored
+from controller.diff import Difference
+from controller.flow.flow import Flow
+from controller.inventory import Bindings
+from controller.pipeline.compile import Compiled
+from controller.policy.meaning import pairs_of
+from controller.policy.model import Dpid, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a change would make of everything: computed, not in effect."""
+
+    document: Document
+    policy: Policy
+    bindings: Bindings
+    compiled: Mapping[Dpid, Compiled]
+    differences: Mapping[Dpid, Difference[int, Flow]]
+
+
+def report_plan(
+    stored: Stored, draft: Draft, names: Mapping[Dpid, str], installed: Mapping[Dpid, Mapping[int, Flow]]
+) -> PlanReport:
+    """A draft as people read it: flows per bridge, members, and pairs that become reachable or stop being so."""
+    old, new = stored.policy, draft.policy
+    added = tuple(name for name in new.endpoints if name not in old.endpoints)
+    removed = tuple(name for name in old.endpoints if name not in new.endpoints)
+    changed = tuple(
+        name for name in new.endpoints if name in old.endpoints and new.endpoints[name] != old.endpoints[name]
+    )
+    touched = frozenset((*added, *removed, *changed))
+    before = set(pairs_of(old, touched & old.endpoints.keys()))
+    after = set(pairs_of(new, touched & new.endpoints.keys()))
+    gained, lost = sorted(after - before), sorted(before - after)
+    bridges = tuple(
+        BridgePlan(
+            dpid=f"{dpid:016x}",
+            name=names[dpid],
+            add=len(changes.add),
+            remove=len(changes.remove),
+            added=tuple(str(flow) for flow in changes.add[:SHOWN]),
+            removed=tuple(str(installed[dpid][cookie]) for cookie in changes.remove[:SHOWN]),
+        )
+        for dpid, changes in sorted(draft.differences.items())
+    )
+    return PlanReport(
+        revision=stored.revision,
+        bridges=bridges,
+        members_added=added,
+        members_removed=removed,
+        members_changed=changed,
+        reachable_count=len(gained),
+        unreachable_count=len(lost),
+        reachable=tuple(Pair(*pair) for pair in gained[:SHOWN]),
+        unreachable=tuple(Pair(*pair) for pair in lost[:SHOWN]),
+    )

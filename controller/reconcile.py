@@ -1,0 +1,290 @@
+"""Keeps every bridge at what the policy says. The only mutable state of the controller; all I/O is passed in.
+
+One lock guards what is desired: the stored policy, the bindings, each bridge's compiled flows. One green thread a
+bridge compares desired with installed and sends the difference; it alone touches what is installed. What computes for
+long runs in a thread of the operating system, so that the loop is never held.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+
+from controller.bridge import Bridge
+from controller.control import (
+    Binding,
+    BridgeOutcome,
+    Change,
+    Document,
+    FlowView,
+    Outcome,
+    PlanReport,
+    PortsAs,
+    RevisionConflict,
+    Status,
+    Stored,
+)
+from controller.diff import Difference
+from controller.errors import SwitchError
+from controller.flow.flow import Flow
+from controller.inventory import Bindings, bind
+from controller.loop import Loop
+from controller.pipeline import PIPELINE
+from controller.pipeline.compile import Compiled, compile_bridge
+from controller.plan_report import Draft, report_plan
+from controller.policy.check import Checker
+from controller.policy.edit import apply_change
+from controller.policy.load import load
+from controller.policy.model import Dpid, Policy
+from controller.revisions import Revisions
+from controller.switch import ForeignFlow, Switch
+
+LOG = logging.getLogger("tripoint.reconcile")
+
+IN_FORCE_WITHIN_S = 30.0
+"""How long a change waits for the bridges before it answers that it is not in force yet."""
+AUDIT_EVERY_S = 60.0
+"""How often everything installed is read again, to find what others have changed."""
+VERIFY_EACH_UP_TO = 64
+"""A plan of so many flows is verified flow by flow; a larger one by reading everything."""
+REFUSALS_KEPT = 20
+
+FailModes = Callable[[], Mapping[Dpid, str]]
+"""dpid -> fail_mode ("secure", "standalone") of the bridges whose database can be read."""
+
+
+class Reconciler:
+    """Implements `control.Control`, and is told of switches by the framework's app."""
+
+    def __init__(
+        self, revisions: Revisions, loop: Loop, wall_clock: Callable[[], datetime], fail_modes: FailModes
+    ) -> None:
+        """Raises StoreError and PolicyError where the stored policy cannot be read: then nothing may be touched."""
+        number, document = revisions.latest()
+        self._checker = Checker()
+        self._revisions = revisions
+        self._loop = loop
+        self._wall_clock = wall_clock
+        self._fail_modes = fail_modes
+        self._lock = loop.lock()
+        self._bridges: dict[Dpid, Bridge] = {}
+        self._bindings = Bindings()
+        self._ports_changed = False
+        self._refused: list[str] = []
+        policy = load(document)
+        self._checker.check(policy)
+        self._stored = Stored(number, document, policy)
+
+    # What the framework tells
+
+    def connect(self, switch: Switch) -> None:
+        """A switch is there: read its ports, bind, and bring it to what is desired. Runs until it goes."""
+        dpid = Dpid(switch.dpid)
+        bridge = self._bridges.get(dpid)
+        if bridge is None:
+            bridge = self._bridges[dpid] = Bridge(dpid, self._loop.waiter())
+        bridge.begin(switch)
+        LOG.info("bridge connected dpid=%016x peer=%s", dpid, switch.peer)
+        try:
+            bridge.see_ports(switch.read_ports())
+            self._ports_changed = True
+            while switch.alive:
+                self._serve(bridge, switch)
+        except SwitchError as error:
+            LOG.warning("bridge lost before its ports were read dpid=%016x error=%s", dpid, error)
+        finally:
+            if bridge.switch is switch:
+                bridge.switch = None
+                bridge.forget_installed()
+                bridge.tell_settled()
+            LOG.info("bridge gone dpid=%016x peer=%s", dpid, switch.peer)
+
+    def change_port(self, switch: Switch, ofport: int, name: str | None) -> None:
+        """A port appeared or got another name; name None: it disappeared."""
+        bridge = self._bridges.get(Dpid(switch.dpid))
+        if bridge is None or bridge.switch is not switch:
+            return
+        # A new mapping: one that computes in a thread may be reading the old one.
+        ports = {known: number for known, number in bridge.ports.items() if number != ofport}
+        if name is not None:
+            ports[name] = ofport
+        bridge.ports = ports
+        self._ports_changed = True
+        bridge.wake.set()
+
+    def refused(self, why: str) -> None:
+        """A connection was refused; shown in status."""
+        LOG.warning("connection refused: %s", why)
+        self._refused = [*self._refused, why][-REFUSALS_KEPT:]
+
+    def connected(self) -> frozenset[Dpid]:
+        """The bridges that are there right now."""
+        return frozenset(dpid for dpid, bridge in self._bridges.items() if bridge.connected)
+
+    # What people and programs ask (control.Control)
+
+    def current(self) -> Stored:
+        return self._stored
+
+    def revision(self, number: int) -> Stored:
+        if number == self._stored.revision:
+            return self._stored
+        document = self._loop.in_thread(self._revisions.read, number)
+        return Stored(number, document, self._loop.in_thread(load, document))
+
+    def revisions(self) -> list[tuple[int, str]]:
+        return self._loop.in_thread(self._revisions.revisions)
+
+    def change(self, change: Change, if_match: int | None = None) -> Outcome:
+        with self._lock:
+            stored = self._expect(if_match)
+            draft = self._loop.in_thread(self._draft, change)
+            changed = draft.document is not stored.document
+            if changed:
+                number = self._loop.in_thread(self._revisions.append, stored.revision, change, self._wall_clock())
+                self._loop.in_thread(self._put_in_effect, draft)
+                self._stored = Stored(number, draft.document, draft.policy)
+                LOG.info("policy stored revision=%d", number)
+            revision = self._stored.revision
+            bridges = [bridge for bridge in self._bridges.values() if bridge.connected]
+            for bridge in bridges:
+                bridge.wake.set()
+        outcomes = tuple(self._await(bridge, revision) for bridge in bridges)
+        return Outcome(revision, changed, all(outcome.in_force for outcome in outcomes), outcomes)
+
+    def plan(self, change: Change, if_match: int | None = None) -> PlanReport:
+        with self._lock:
+            stored = self._expect(if_match)
+            draft = self._loop.in_thread(self._draft, change)
+            names = {dpid: bridge.name for dpid, bridge in self._bridges.items()}
+            flows = {dpid: bridge.tally.flows for dpid, bridge in self._bridges.items()}
+            return self._loop.in_thread(report_plan, stored, draft, names, flows)
+
+    def status(self) -> Status:
+        fail_modes = self._fail_modes()
+        bridges = tuple(
+            bridge.status(fail_modes.get(dpid, "unknown")) for dpid, bridge in sorted(self._bridges.items())
+        )
+        revision = self._stored.revision
+        in_force = all(bridge.in_force == revision for bridge in bridges if bridge.connected)
+        return Status(revision, in_force, bridges, tuple(self._refused))
+
+    def bindings(self) -> list[Binding]:
+        found: list[Binding] = []
+        for endpoint in self._stored.policy.endpoints.values():
+            dpid = self._bindings.home.get(endpoint.name)
+            if dpid is None:
+                found.append(Binding(endpoint.name, endpoint.port, PortsAs.ABSENT, None, None, None))
+                continue
+            rivals = tuple(f"{rival:016x}" for rival in self._bindings.rivals.get(endpoint.name, ()))
+            state = PortsAs.RIVAL if rivals else PortsAs.BOUND
+            ofport = self._bindings.seats[dpid][endpoint.name]
+            name = self._bridges[dpid].name
+            found.append(Binding(endpoint.name, endpoint.port, state, f"{dpid:016x}", name, ofport, rivals))
+        return found
+
+    def flows(self, dpid: str | None = None, origin: str | None = None, stage: str | None = None) -> Iterator[FlowView]:
+        for number, bridge in sorted(self._bridges.items()):
+            label = f"{number:016x}"
+            if dpid is not None and dpid != label:
+                continue
+            for flow in self._loop.in_thread(bridge.compiled.flows):
+                name = PIPELINE[flow.table].name
+                if (stage is None or stage == name) and (origin is None or flow.origin.startswith(origin)):
+                    installed = None if bridge.installed is None else flow.cookie in bridge.installed
+                    cookie = f"{flow.cookie:#x}"
+                    yield FlowView(label, bridge.name, name, cookie, flow.origin, flow.why, str(flow), installed)
+
+    # Desired: under the lock
+
+    def _expect(self, if_match: int | None) -> Stored:
+        if if_match is not None and if_match != self._stored.revision:
+            raise RevisionConflict(if_match, self._stored.revision)
+        return self._stored
+
+    def _draft(self, change: Change) -> Draft:
+        document, policy = apply_change(self._stored, change, self._checker)
+        return self._compile(document, policy)
+
+    def _compile(self, document: Document, policy: Policy) -> Draft:
+        bridges = dict(self._bridges)  # one may connect meanwhile; it is bound when its ports are read
+        bindings = bind(policy, [bridge.observed for bridge in bridges.values()], self._bindings)
+        compiled: dict[Dpid, Compiled] = {}
+        differences: dict[Dpid, Difference[int, Flow]] = {}
+        for dpid, bridge in bridges.items():
+            compiled[dpid] = compile_bridge(policy, bindings.seats[dpid], bridge.compiled)
+            differences[dpid] = bridge.tally.difference(bridge.compiled, compiled[dpid])
+        return Draft(document, policy, bindings, compiled, differences)
+
+    def _put_in_effect(self, draft: Draft) -> None:
+        self._bindings = draft.bindings
+        for dpid, compiled in draft.compiled.items():
+            self._bridges[dpid].replace(draft.bindings.seats[dpid], compiled)
+
+    def _rebind(self) -> None:
+        """Bring bindings and compiled flows to the ports as they are now; wake the other bridges that this concerns."""
+        if not self._ports_changed:
+            return
+        self._ports_changed = False
+        draft = self._loop.in_thread(self._compile, self._stored.document, self._stored.policy)
+        self._loop.in_thread(self._put_in_effect, draft)
+        for dpid, changes in draft.differences.items():
+            if changes and self._bridges[dpid].connected:
+                self._bridges[dpid].wake.set()
+
+    # Installed: by the bridge's own green thread
+
+    def _serve(self, bridge: Bridge, switch: Switch) -> None:
+        """Settle once, then sleep until something changes, an audit is due, or a failed attempt may be repeated."""
+        wait_s = AUDIT_EVERY_S
+        wake = bridge.wake = self._loop.waiter()
+        try:
+            self._settle(bridge, switch)
+        except SwitchError as error:
+            wait_s = bridge.note_failure(str(error))
+            LOG.warning("not in force dpid=%016x retry_s=%.1f error=%s", bridge.dpid, wait_s, error)
+        bridge.tell_settled()
+        if switch.alive and not wake.wait(wait_s):
+            bridge.forget_installed()
+
+    def _settle(self, bridge: Bridge, switch: Switch) -> None:
+        bridge.attempted, bridge.failed = self._stored.revision, None
+        foreign: tuple[ForeignFlow, ...] = ()
+        if bridge.installed is None:
+            dump = switch.read_flows()
+            bridge.installed, foreign = set(dump.cookies), dump.foreign
+        with self._lock:
+            self._rebind()
+            revision = bridge.attempted = self._stored.revision
+            plan = self._loop.in_thread(bridge.take_plan)
+        if plan or foreign:
+            switch.apply(plan.add, plan.remove, foreign)
+        bridge.note_installed(plan)
+        if plan or foreign:
+            _verify(switch, bridge, plan)
+            LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
+                     bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
+        bridge.note_in_force(revision, len(foreign))
+
+    def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
+        until = self._loop.now() + IN_FORCE_WITHIN_S
+        while not bridge.is_settled(revision) and (left_s := until - self._loop.now()) > 0:
+            waiter = self._loop.waiter()
+            bridge.settled.append(waiter)
+            waiter.wait(left_s)
+        return bridge.outcome(revision)
+
+
+def _verify(switch: Switch, bridge: Bridge, plan: Difference[int, Flow]) -> None:
+    """Ask the switch whether the plan is now empty. Raises SwitchError where it is not."""
+    assert bridge.installed is not None
+    if len(plan.add) + len(plan.remove) <= VERIFY_EACH_UP_TO:
+        added = {flow.cookie for flow in plan.add}
+        found = switch.find_flows([*added, *plan.remove])
+        missing, left = len(added - found), len(found - added)
+    else:
+        cookies = switch.read_flows().cookies
+        missing, left = len(bridge.installed - cookies), len(cookies - bridge.installed)
+    if missing or left:
+        raise SwitchError(f"after the change {missing} flows are missing and {left} are left over")

@@ -1,0 +1,28 @@
+"""What the reconciler needs of a store, as a Protocol. PURE. `store.Store` implements it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from controller.control import Change, Document
+
+
+class Revisions(Protocol):
+    """Every stored policy version. Calls block; each raises StoreError."""
+
+    def latest(self) -> tuple[int, Document]:
+        """The newest revision and its document; (0, an empty document) in a new store."""
+        ...
+
+    def read(self, revision: int) -> Document:
+        """An older document. Raises NoSuchObject."""
+        ...
+
+    def revisions(self) -> list[tuple[int, str]]:
+        """(revision, RFC 3339 time), oldest first."""
+        ...
+
+    def append(self, expected_latest: int, change: Change, now: datetime) -> int:
+        """Store what `change` makes of the newest document; synced when it returns the new revision."""
+        ...
