@@ -141,7 +141,7 @@ OUT_PORT = Slice("out_port", REG1, 0, 32)
 LEARNED = Slice("learned", REG2, 0, 1)
 """1: the source MAC stands in the table of learned MACs."""
 SENDER_SET = Slice("sender_set", REG3, 0, 32)
-"""Which networks an untagged shared member sends into, as a hash of their numbers. 0: the sender is in one network."""
+"""Which networks a frame of an untagged shared member is admitted to, as a hash of their numbers. 0: one only."""
 
 REGISTERS: tuple[Slice, ...] = (NETWORK, OUT_PORT, LEARNED, SENDER_SET)
 

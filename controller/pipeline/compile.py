@@ -12,12 +12,21 @@ from dataclasses import dataclass, field
 
 from controller.flow.flow import Flow
 from controller.pipeline import EMITTERS
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, SharedMember, SharedView
+from controller.pipeline.view import (
+    BridgeView,
+    MemberView,
+    NetworkView,
+    Seated,
+    SharedMember,
+    SharedView,
+    addresses_in,
+    broadcasts_of,
+)
 from controller.policy.model import Attach, Endpoint, Network, Policy
 
 Flows = tuple[Flow, ...]
-Seat = tuple[Endpoint, int]
-"""An endpoint and the ofport it is bound to."""
+Seat = tuple[Endpoint, int, SharedMember | None]
+"""An endpoint, the ofport it is bound to, and what it is as an untagged member of several networks, if it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +88,14 @@ def compile_bridge(policy: Policy, ports: Mapping[str, int], before: Compiled = 
     shared: list[SharedMember] = []
     for name, port in ports.items():
         endpoint = policy.endpoints[name]
-        for network in endpoint.networks:
-            seats.setdefault(network, []).append((endpoint, port))
+        member = None
         if endpoint.shared and endpoint.attach is Attach.UNTAGGED:
-            numbers = tuple(policy.networks[network].number for network in endpoint.networks)
-            shared.append(SharedMember(name, port, numbers))
+            networks = [policy.networks[network] for network in endpoint.networks]
+            seated = (Seated(n.number, *addresses_in(endpoint, n), broadcasts_of(n)) for n in networks)
+            member = SharedMember(name, port, tuple(seated))
+            shared.append(member)
+        for network in endpoint.networks:
+            seats.setdefault(network, []).append((endpoint, port, member))
     segments = {
         name: _segment(policy.networks[name], tuple(members), before.segments.get(name))
         for name, members in seats.items()
@@ -116,8 +128,8 @@ def _shared(view: SharedView, before: Shared) -> Shared:
 def _segment(network: Network, seats: tuple[Seat, ...], before: Segment | None) -> Segment:
     if before is not None and before.network == network and before.seats == seats:
         return before
-    ports = tuple(sorted(port for _, port in seats))
-    learning = tuple(sorted(port for endpoint, port in seats if endpoint.mac is None))
+    ports = tuple(sorted(port for _, port, _ in seats))
+    learning = tuple(sorted(port for endpoint, port, _ in seats if endpoint.mac is None))
     view = NetworkView(network, ports, learning)
     flows = tuple(flow for make, emit in _NETWORK_STAGES for flow in make(emit, view))
     kept = before.members if before is not None and before.network == network else {}

@@ -5,6 +5,9 @@ from __future__ import annotations
 IPV4 = 0x0800
 ARP = 0x0806
 IPV6 = 0x86DD
+VLAN_TAG = 0x8100
+SERVICE_TAG = 0x88A8
+"""The tag protocol identifiers of IEEE 802.1Q section 9.5."""
 
 UDP = 17
 ICMPV6 = 58

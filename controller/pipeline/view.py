@@ -19,30 +19,98 @@ class BridgeView:
     """What every bridge has, whatever the policy says."""
 
 
+def addresses_in(endpoint: Endpoint, network: Network) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """An endpoint's IPv4 and IPv6 addresses in a network; with any IPv6, the link-local one of its MAC too."""
+    addresses = ips_in(endpoint, network)
+    ipv6 = tuple(ip for ip in addresses if isinstance(ip, IPv6Address))
+    if ipv6 and endpoint.mac is not None and endpoint.mac.link_local not in ipv6:
+        ipv6 = (*ipv6, endpoint.mac.link_local)
+    return tuple(int(ip) for ip in addresses if isinstance(ip, IPv4Address)), tuple(int(ip) for ip in ipv6)
+
+
+def broadcasts_of(network: Network) -> tuple[int, ...]:
+    """The broadcast addresses of its IPv4 prefixes; /31 and /32 have none (RFC 3021)."""
+    return tuple(int(cidr.broadcast_address) for cidr in network.cidrs if cidr.version == 4 and cidr.prefixlen < 31)
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """A shared member in one of its networks: the network's number and IPv4 broadcast addresses, its own addresses."""
+
+    number: int
+    ipv4: tuple[int, ...]
+    ipv6: tuple[int, ...]
+    broadcasts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMember:
+    """An untagged member of several networks, which sends every frame into all of them. seated: in document order."""
+
+    endpoint: str
+    port: int
+    seated: tuple[Seated, ...]
+
+    @property
+    def origin(self) -> str:
+        return pointer("endpoints", self.endpoint)
+
+    @property
+    def networks(self) -> tuple[int, ...]:
+        return tuple(seat.number for seat in self.seated)
+
+    def with_ipv4(self, address: int) -> SenderSet:
+        """The networks that admit its frames from this address; 0: those from no address yet."""
+        return SenderSet(frozenset(seat.number for seat in self.seated if address == 0 or address in seat.ipv4))
+
+    def with_ipv6(self, address: int) -> SenderSet:
+        """The same for IPv6; networks in which it has no IPv6 address admit none."""
+        seats = (seat for seat in self.seated if seat.ipv6 and (address == 0 or address in seat.ipv6))
+        return SenderSet(frozenset(seat.number for seat in seats))
+
+    def sets(self) -> frozenset[SenderSet]:
+        """Every set of two networks or more that a frame of this member may be admitted to."""
+        ipv4 = {0}.union(*(seat.ipv4 for seat in self.seated))
+        ipv6 = {0}.union(*(seat.ipv6 for seat in self.seated))
+        found = {self.with_ipv4(address) for address in ipv4} | {self.with_ipv6(address) for address in ipv6}
+        return frozenset(one for one in found if one.number)
+
+
+@dataclass(frozen=True, slots=True)
+class SenderSet:
+    """The networks that one and the same frame is sent into."""
+
+    networks: frozenset[int]
+
+    @property
+    def number(self) -> int:
+        """What SENDER_SET holds: a 32-bit hash, or 0 where no frame can arrive twice."""
+        if len(self.networks) < 2:
+            return 0
+        return content_cookie(0, tuple(sorted(self.networks))) & 0xFFFFFFFF | 1
+
+
 class MemberView:
     """An endpoint in one of its networks, on the port where it was observed.
 
     port: its ofport. mac: None where the switch learns. ipv4, ipv6: its declared addresses in this network as integers,
     the link-local address of its MAC among them where it has any IPv6. tag: the VID on its port, None: plain frames.
+    shared: the same endpoint in all its networks, where it is untagged in several.
     """
 
-    __slots__ = ("endpoint", "ipv4", "ipv6", "mac", "network", "number", "open", "origin", "port", "tag")
+    __slots__ = ("endpoint", "ipv4", "ipv6", "mac", "network", "number", "open", "origin", "port", "shared", "tag")
 
-    def __init__(self, network: Network, endpoint: Endpoint, port: int) -> None:
+    def __init__(self, network: Network, endpoint: Endpoint, port: int, shared: SharedMember | None) -> None:
         self.network = network
         self.endpoint = endpoint
         self.port = port
+        self.shared = shared
         self.number = network.number
         self.open = network.members is Members.OPEN
         self.mac: Mac | None = endpoint.mac
         self.tag: int | None = network.vlan if endpoint.attach is Attach.TAGGED else None
         self.origin = pointer("endpoints", endpoint.name)
-        addresses = ips_in(endpoint, network)
-        self.ipv4 = tuple(int(ip) for ip in addresses if isinstance(ip, IPv4Address))
-        ipv6 = tuple(ip for ip in addresses if isinstance(ip, IPv6Address))
-        if ipv6 and endpoint.mac is not None and endpoint.mac.link_local not in ipv6:
-            ipv6 = (*ipv6, endpoint.mac.link_local)
-        self.ipv6 = tuple(int(ip) for ip in ipv6)
+        self.ipv4, self.ipv6 = addresses_in(endpoint, network)
 
     @property
     def learned_cookie(self) -> int:
@@ -61,24 +129,6 @@ class NetworkView:
     @property
     def origin(self) -> str:
         return pointer("networks", self.network.name)
-
-
-@dataclass(frozen=True, slots=True)
-class SharedMember:
-    """An untagged member of several networks. networks: their numbers, in the document's order."""
-
-    endpoint: str
-    port: int
-    networks: tuple[int, ...]
-
-    @property
-    def sender_set(self) -> int:
-        """Non-zero 32-bit hash of the set of its networks."""
-        return content_cookie(0, tuple(sorted(self.networks))) & 0xFFFFFFFF | 1
-
-    @property
-    def origin(self) -> str:
-        return pointer("endpoints", self.endpoint)
 
 
 @dataclass(frozen=True, slots=True)

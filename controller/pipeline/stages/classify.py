@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.flow.actions import Clone, PopVlan, Resubmit, SetField
-from controller.flow.fields import IN_PORT, NETWORK, SENDER_SET, VLAN_VID
+from controller.flow.fields import IN_PORT, NETWORK, VLAN_VID
 from controller.flow.flow import Flow
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import MemberView, SharedView
@@ -44,8 +44,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
 def _shared(emit: Emit, view: SharedView) -> Iterator[Flow]:
     onward = Resubmit(emit.table("source_mac"))
     for member in view.members:
-        mark = SetField(SENDER_SET.field, member.sender_set)
-        copies = tuple(Clone((mark, SetField(NETWORK.field, number), onward)) for number in member.networks)
+        copies = tuple(Clone((SetField(NETWORK.field, number), onward)) for number in member.networks)
         yield emit(
             "port",
             (IN_PORT(member.port), VLAN_VID(UNTAGGED)),
@@ -59,7 +58,7 @@ CLASSIFY = Stage(
     name="classify",
     purpose="Port and tag decide the network. An unknown port, and a tag that the port does not carry, end here.",
     matches=frozenset({IN_PORT, VLAN_VID}),
-    writes=frozenset({NETWORK.field, SENDER_SET.field, VLAN_VID}),
+    writes=frozenset({NETWORK.field, VLAN_VID}),
     next=("source_mac",),
     priorities={"port": Priority(100, "a port of an endpoint, with or without its tag")},
     miss=Miss("no endpoint is bound to this port, or the port does not carry this tag"),

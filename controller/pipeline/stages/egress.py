@@ -17,6 +17,7 @@ from controller.flow.fields import (
     NETWORK,
     OUT_PORT,
     SENDER_SET,
+    Term,
 )
 from controller.flow.flow import Flow
 from controller.pipeline.protocols import (
@@ -32,30 +33,53 @@ from controller.pipeline.protocols import (
     IPV6_MULTICAST_MASK,
 )
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, SharedView
+from controller.pipeline.view import (
+    BridgeView,
+    MemberView,
+    NetworkView,
+    SenderSet,
+    SharedMember,
+    SharedView,
+    broadcasts_of,
+)
+
+Conditions = tuple[Term, ...]
+
+_FOR_ALL: tuple[tuple[Conditions, str], ...] = (
+    ((ETH_TYPE(IPV4), IPV4_DST(IPV4_BROADCAST)), "limited broadcast is for every member"),
+    ((ETH_TYPE(IPV4), IPV4_DST(IPV4_MULTICAST, IPV4_MULTICAST_MASK)), "multicast is for every member"),
+    ((ETH_TYPE(IPV6), IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK)), "multicast is for every member"),
+    ((ETH_TYPE(ARP), ETH_DST(GROUP_BIT, GROUP_BIT)), "ARP to all is for every member"),
+    ((ETH_TYPE(ARP), ARP_OP(ARP_REPLY), ARP_TPA(0)), "the answer to an ARP probe names no address (RFC 5227)"),
+)
+
+
+def _ipv4(address: int) -> Conditions:
+    return (ETH_TYPE(IPV4), IPV4_DST(address))
+
+
+def _own(ipv4: tuple[int, ...], ipv6: tuple[int, ...]) -> Iterator[tuple[Conditions, str]]:
+    for ip in ipv4:
+        yield _ipv4(ip), "the packet is for the member's own IPv4 address"
+        yield (ETH_TYPE(ARP), ARP_TPA(ip)), "the ARP message is for the member's own IPv4 address"
+    for ip in ipv6:
+        yield (ETH_TYPE(IPV6), IPV6_DST(ip)), "the packet is for the member's own IPv6 address"
 
 
 def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
-    for conditions, why in (
-        ((ETH_TYPE(IPV4), IPV4_DST(IPV4_BROADCAST)), "limited broadcast is for every member"),
-        ((ETH_TYPE(IPV4), IPV4_DST(IPV4_MULTICAST, IPV4_MULTICAST_MASK)), "multicast is for every member"),
-        ((ETH_TYPE(IPV6), IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK)), "multicast is for every member"),
-        ((ETH_TYPE(ARP), ETH_DST(GROUP_BIT, GROUP_BIT)), "ARP to all is for every member"),
-        ((ETH_TYPE(ARP), ARP_OP(ARP_REPLY), ARP_TPA(0)), "the answer to an ARP probe names no address (RFC 5227)"),
-    ):
+    for conditions, why in _FOR_ALL:
         yield emit("all", conditions, goto="deliver", origin="", why=why)
 
 
 def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
-    for cidr in view.network.cidrs:
-        if cidr.version == 4 and cidr.prefixlen < 31:
-            yield emit(
-                "all",
-                (NETWORK(view.network.number), ETH_TYPE(IPV4), IPV4_DST(int(cidr.broadcast_address))),
-                goto="deliver",
-                origin=view.origin,
-                why="the broadcast address of the network's prefix is for every member",
-            )
+    for address in broadcasts_of(view.network):
+        yield emit(
+            "all",
+            (NETWORK(view.network.number), *_ipv4(address)),
+            goto="deliver",
+            origin=view.origin,
+            why="the broadcast address of the network's prefix is for every member",
+        )
 
 
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
@@ -63,44 +87,39 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     if member.mac is None:
         yield emit("own", here, goto="deliver", origin=member.origin, why="any MAC may be behind a port that learns")
         return
-    for ip in member.ipv4:
-        yield emit(
-            "own",
-            (*here, ETH_TYPE(IPV4), IPV4_DST(ip)),
-            goto="deliver",
-            origin=member.origin,
-            why="the packet is for the member's own IPv4 address",
-        )
-        yield emit(
-            "own",
-            (*here, ETH_TYPE(ARP), ARP_TPA(ip)),
-            goto="deliver",
-            origin=member.origin,
-            why="the ARP message is for the member's own IPv4 address",
-        )
-    for ip in member.ipv6:
-        yield emit(
-            "own",
-            (*here, ETH_TYPE(IPV6), IPV6_DST(ip)),
-            goto="deliver",
-            origin=member.origin,
-            why="the packet is for the member's own IPv6 address",
-        )
+    for conditions, why in _own(member.ipv4, member.ipv6):
+        yield emit("own", (*here, *conditions), goto="deliver", origin=member.origin, why=why)
 
 
 def _shared(emit: Emit, view: SharedView) -> Iterator[Flow]:
-    sets = {member.sender_set: member.networks for member in view.members}
-    for number, networks in sets.items():
-        for target in view.members:
-            if all(sender is target for sender in view.members if sender.sender_set == number):
+    """Where a frame is admitted to several networks and the target takes it from several: only the first delivers."""
+    senders: dict[SenderSet, set[int]] = {}
+    for member in view.members:
+        for one in member.sets():
+            senders.setdefault(one, set()).add(member.port)
+    for target in view.members:
+        taken = _taken(target)
+        for one, ports in senders.items():
+            if ports == {target.port}:
                 continue
-            for network in sorted(set(networks) & set(target.networks))[1:]:
-                yield emit(
-                    "twice",
-                    (OUT_PORT(target.port), NETWORK(network), SENDER_SET(number)),
-                    origin=target.origin,
-                    why="this shared member gets the frame of that one through another network that both are in",
-                )
+            for conditions, networks in taken.items():
+                for network in sorted(one.networks & networks)[1:]:
+                    yield emit(
+                        "twice",
+                        (OUT_PORT(target.port), NETWORK(network), SENDER_SET(one.number), *conditions),
+                        origin=target.origin,
+                        why="this shared member gets the frame of that one through another network that both are in",
+                    )
+
+
+def _taken(target: SharedMember) -> dict[Conditions, set[int]]:
+    """What a shared member takes, and in which of its networks."""
+    taken: dict[Conditions, set[int]] = {}
+    for seat in target.seated:
+        broadcasts = ((_ipv4(address), "") for address in seat.broadcasts)
+        for conditions, _ in (*_FOR_ALL, *broadcasts, *_own(seat.ipv4, seat.ipv6)):
+            taken.setdefault(conditions, set()).add(seat.number)
+    return taken
 
 
 EGRESS = Stage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from controller.flow.actions import Action, SetField
 from controller.flow.fields import (
     ARP_OP,
     ARP_SHA,
@@ -17,6 +18,7 @@ from controller.flow.fields import (
     IPV6_SRC,
     LEARNED,
     NETWORK,
+    SENDER_SET,
     UDP_DST,
     UDP_SRC,
 )
@@ -35,24 +37,21 @@ from controller.pipeline.protocols import (
     UDP,
 )
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, MemberView
+from controller.pipeline.view import BridgeView, MemberView, SenderSet
+
+_DHCP = (
+    ETH_TYPE(IPV4),
+    IPV4_SRC(0),
+    IPV4_DST(IPV4_BROADCAST),
+    IP_PROTO(UDP),
+    UDP_SRC(DHCP_CLIENT),
+    UDP_DST(DHCP_SERVER),
+)
+_DHCP_WHY = "a DHCP client has no address yet (RFC 2131 section 4.1)"
 
 
 def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
-    yield emit(
-        "own",
-        (
-            ETH_TYPE(IPV4),
-            IPV4_SRC(0),
-            IPV4_DST(IPV4_BROADCAST),
-            IP_PROTO(UDP),
-            UDP_SRC(DHCP_CLIENT),
-            UDP_DST(DHCP_SERVER),
-        ),
-        goto="forward",
-        origin="",
-        why="a DHCP client has no address yet (RFC 2131 section 4.1)",
-    )
+    yield emit("dhcp", _DHCP, goto="forward", origin="", why=_DHCP_WHY)
     for eth_type, goto in ((IPV4, "forward"), (ARP, "answer"), (IPV6, "answer")):
         yield emit(
             "learned",
@@ -78,6 +77,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         yield emit(
             "own",
             (*here, ETH_TYPE(IPV4), IPV4_SRC(ip)),
+            _ipv4_mark(member, ip),
             goto="forward",
             origin=member.origin,
             why="the member speaks from its own IPv4 address",
@@ -85,6 +85,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         yield emit(
             "own",
             (*here, ETH_TYPE(ARP), sha, ARP_SPA(ip)),
+            _ipv4_mark(member, ip),
             goto="answer",
             origin=member.origin,
             why="ARP names the member's own MAC and IPv4 address",
@@ -92,6 +93,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     yield emit(
         "own",
         (*here, ETH_TYPE(ARP), ARP_OP(ARP_REQUEST), sha, ARP_SPA(0)),
+        _ipv4_mark(member, 0),
         goto="answer",
         origin=member.origin,
         why="an ARP probe asks before an address is used (RFC 5227 section 2.1.1)",
@@ -100,6 +102,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         yield emit(
             "own",
             (*here, ETH_TYPE(IPV6), IPV6_SRC(ip)),
+            _ipv6_mark(member, ip),
             goto="source_nd",
             origin=member.origin,
             why="the member speaks from its own IPv6 address",
@@ -108,12 +111,28 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         yield emit(
             "own",
             (*here, ETH_TYPE(IPV6), IPV6_SRC(0), IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK), IP_PROTO(ICMPV6)),
+            _ipv6_mark(member, 0),
             goto="source_nd",
             origin=member.origin,
             why="duplicate address detection and multicast listener reports come from :: (RFC 4862, RFC 3810)",
         )
+    if member.shared is not None:
+        yield emit("own", (*here, *_DHCP), _ipv4_mark(member, 0), goto="forward", origin=member.origin, why=_DHCP_WHY)
     if member.open:
         yield from _declared_elsewhere(emit, member)
+
+
+def _ipv4_mark(member: MemberView, address: int) -> tuple[Action, ...]:
+    return () if member.shared is None else _mark(member.shared.with_ipv4(address))
+
+
+def _ipv6_mark(member: MemberView, address: int) -> tuple[Action, ...]:
+    return () if member.shared is None else _mark(member.shared.with_ipv6(address))
+
+
+def _mark(sender: SenderSet) -> tuple[Action, ...]:
+    """What lets egress tell that the same frame comes through another network too."""
+    return (SetField(SENDER_SET.field, sender.number),) if sender.number else ()
 
 
 def _declared_elsewhere(emit: Emit, member: MemberView) -> Iterator[Flow]:
@@ -147,10 +166,12 @@ SOURCE_IP = Stage(
             UDP_SRC,
         }
     ),
+    writes=frozenset({SENDER_SET.field}),
     next=("source_nd", "answer", "forward"),
     priorities={
         "full": Priority(400, "a MAC that was not learned, on a port that learns"),
         "own": Priority(300, "a member with its own address, or without one yet"),
+        "dhcp": Priority(250, "a member that has no address yet"),
         "declared": Priority(200, "a declared address on a port that learns"),
         "learned": Priority(100, "any other address on a port that learns"),
     },

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.flow.actions import Learn
-from controller.flow.fields import ETH_DST, ETH_SRC, IN_PORT, LEARNED, NETWORK, OUT_PORT, VLAN_VID, whole
+from controller.flow.fields import ETH_DST, ETH_SRC, ETH_TYPE, IN_PORT, LEARNED, NETWORK, OUT_PORT, VLAN_VID, whole
 from controller.flow.flow import Flow
-from controller.pipeline.protocols import GROUP_BIT
+from controller.pipeline.protocols import GROUP_BIT, SERVICE_TAG, VLAN_TAG
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import BridgeView, MemberView
 
@@ -20,7 +20,10 @@ LEARNED_PRIORITY = 100
 
 def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
     refused = (
+        # Open vSwitch parses as many tags as other_config:vlan-limit says; the next one is an ethertype to it.
         (VLAN_VID(TAG_PRESENT, TAG_PRESENT), "a second tag could hop into another network"),
+        (ETH_TYPE(VLAN_TAG), "a second tag could hop into another network"),
+        (ETH_TYPE(SERVICE_TAG), "a second tag could hop into another network"),
         (ETH_DST(RESERVED, RESERVED_MASK), "reserved multicast is between bridges, not between members"),
         (ETH_SRC(GROUP_BIT, GROUP_BIT), "a group address is no source"),
         (ETH_SRC(0), "the zero address is no source"),
@@ -70,7 +73,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
 SOURCE_MAC = Stage(
     name="source_mac",
     purpose="The source MAC is the member's own. Ports of an open network without a declared MAC have theirs learned.",
-    matches=frozenset({IN_PORT, NETWORK.field, ETH_SRC, ETH_DST, VLAN_VID}),
+    matches=frozenset({IN_PORT, NETWORK.field, ETH_SRC, ETH_DST, ETH_TYPE, VLAN_VID}),
     reads=frozenset({NETWORK.field, ETH_SRC, IN_PORT}),
     writes=frozenset({LEARNED.field}),
     next=("source_ip", "learned"),

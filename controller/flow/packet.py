@@ -1,0 +1,257 @@
+"""An Ethernet frame as a value: its 802.1Q tags and the header fields that flows can see. PURE.
+
+Not the bytes on the wire (those are made in `frame`): no lengths, no checksums, no payload. Header names are
+`Field.name` of `fields`. As in Open vSwitch, a header that is absent and a header that is zero are the same thing, so
+zeros are not kept and two packets are equal exactly when no match can tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+ETH_IPV4: Final = 0x0800
+ETH_ARP: Final = 0x0806
+ETH_RARP: Final = 0x8035
+ETH_VLAN: Final = 0x8100
+ETH_IPV6: Final = 0x86DD
+ETH_LLC: Final = 0x05FF
+"""What Open vSwitch calls the type of a frame that has a length in its place (ovs-fields(7) eth_type)."""
+TCP: Final = 6
+UDP: Final = 17
+ICMP: Final = 1
+ICMPV6: Final = 58
+SOLICIT: Final = 135
+ADVERT: Final = 136
+"""ICMPv6 types of Neighbor Discovery (RFC 4861 section 4)."""
+SLL_OPTION: Final = 1
+TLL_OPTION: Final = 2
+"""Neighbor Discovery options: source and target link-layer address (RFC 4861 section 4.6.1)."""
+SOLICITED_OVERRIDE: Final = 0x60000000
+"""The S and O flags of an advertisement, as nd_reserved holds them (RFC 4861 section 4.4)."""
+
+WIDTHS: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "eth_dst": 48,
+        "eth_src": 48,
+        "eth_type": 16,
+        "nw_proto": 8,
+        "ip_src": 32,
+        "ip_dst": 32,
+        "tcp_src": 16,
+        "tcp_dst": 16,
+        "udp_src": 16,
+        "udp_dst": 16,
+        "arp_op": 8,  # Open vSwitch reads an operation above 255 as 0
+        "arp_spa": 32,
+        "arp_tpa": 32,
+        "arp_sha": 48,
+        "arp_tha": 48,
+        "ipv6_src": 128,
+        "ipv6_dst": 128,
+        "icmpv6_type": 8,
+        "icmpv6_code": 8,
+        "nd_target": 128,
+        "nd_sll": 48,
+        "nd_tll": 48,
+        "nd_reserved": 32,
+        "nd_options_type": 8,
+    }
+)
+"""Every header name, and how many bits its value has."""
+
+Get = Callable[[str], int | None]
+
+
+def _is_ip(get: Get) -> bool:
+    return get("eth_type") in (ETH_IPV4, ETH_IPV6)
+
+
+def _is_icmpv6(get: Get) -> bool:
+    return get("eth_type") == ETH_IPV6 and get("nw_proto") == ICMPV6
+
+
+def _is_discovery(get: Get, *types: int) -> bool:
+    return _is_icmpv6(get) and get("icmpv6_type") in types and not get("icmpv6_code")
+
+
+_PREREQUISITES: Final[Mapping[str, Callable[[Get], bool]]] = {
+    "ip": lambda get: get("eth_type") == ETH_IPV4,
+    "nw": _is_ip,
+    "tcp": lambda get: _is_ip(get) and get("nw_proto") == TCP,
+    "udp": lambda get: _is_ip(get) and get("nw_proto") == UDP,
+    "arp": lambda get: get("eth_type") in (ETH_ARP, ETH_RARP),
+    "ipv6": lambda get: get("eth_type") == ETH_IPV6,
+    "icmpv6": _is_icmpv6,
+    "nd_sll": lambda get: _is_discovery(get, SOLICIT),
+    "nd_tll": lambda get: _is_discovery(get, ADVERT),
+    "nd": lambda get: _is_discovery(get, SOLICIT, ADVERT),
+}
+
+
+def has_header(name: str, get: Get) -> bool:
+    """Whether the header `name` exists, going by the others that `get` tells (prerequisites, ovs-fields(7)).
+
+    name: any Field.name; those that are no part of `WIDTHS` (registers, in_port, vlan_vid) always exist.
+    get: name -> value, 0 or None where it is not known.
+    """
+    test = _PREREQUISITES.get(name) or _PREREQUISITES.get(name.split("_")[0])
+    return test is None or test(get)
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """tags: VIDs (0 to 4095), outermost first; eth_type and what follows are those behind the last tag.
+
+    fields: (name, value) by name, without zeros. Make one with `packet(...)`, which checks.
+    """
+
+    tags: tuple[int, ...]
+    fields: tuple[tuple[str, int], ...]
+
+    @property
+    def headers(self) -> Mapping[str, int]:
+        return MappingProxyType(dict(self.fields))
+
+    def get(self, name: str) -> int:
+        """The value of a header, 0 where it is absent."""
+        for found, value in self.fields:
+            if found == name:
+                return value
+        return 0
+
+    @property
+    def eth_src(self) -> int:
+        return self.get("eth_src")
+
+    @property
+    def eth_dst(self) -> int:
+        return self.get("eth_dst")
+
+    @property
+    def eth_type(self) -> int:
+        return self.get("eth_type")
+
+    @property
+    def is_multicast(self) -> bool:
+        """The group bit of the destination is set; broadcast included."""
+        return bool(self.eth_dst >> 40 & 1)
+
+    def with_(self, **fields: int) -> Packet:
+        """A copy with these headers changed (0 takes one away). Headers that lose their prerequisite go."""
+        merged = {**dict(self.fields), **fields}
+        return packet(self.tags, **{name: value for name, value in merged.items() if has_header(name, merged.get)})
+
+    def with_tags(self, *tags: int) -> Packet:
+        """A copy with exactly these tags."""
+        return packet(tags, **dict(self.fields))
+
+    def __str__(self) -> str:
+        words = [f"tag={tag}" for tag in self.tags]
+        words += [f"{name}={value:#x}" for name, value in self.fields]
+        return " ".join(words)
+
+
+def packet(tags: tuple[int, ...] = (), **headers: int) -> Packet:
+    """A packet of these tags and headers. Raises ValueError where a value does not fit or a header cannot be."""
+    for tag in tags:
+        if not 0 <= tag <= 4095:
+            raise ValueError(f"{tag} is not a VLAN id")
+    for name, value in headers.items():
+        if name not in WIDTHS:
+            raise ValueError(f"there is no header {name}")
+        if not 0 <= value < 1 << WIDTHS[name]:
+            raise ValueError(f"{name} cannot be {value}")
+    kept = {name: value for name, value in headers.items() if value}
+    eth_type = kept.get("eth_type", 0)
+    if eth_type < ETH_LLC or eth_type == ETH_VLAN:
+        raise ValueError(f"eth_type cannot be {eth_type:#x}; tags are given as `tags`")
+    for name in kept:
+        if not has_header(name, kept.get):
+            raise ValueError(f"a packet of this type has no {name}")
+    for name, option in (("nd_sll", SLL_OPTION), ("nd_tll", TLL_OPTION)):
+        if name in kept and kept.get("nd_options_type") != option:
+            raise ValueError(f"{name} stands in an option of type {option}")
+    return Packet(tuple(tags), tuple(sorted(kept.items())))
+
+
+BROADCAST: Final = 0xFFFFFFFFFFFF
+ALL_NODES: Final = 0xFF02 << 112 | 1
+"""ff02::1 (RFC 4291 section 2.7.1)."""
+
+
+def multicast_mac(ipv6: int) -> int:
+    """The group address of an IPv6 multicast destination (RFC 2464 section 7)."""
+    return 0x3333 << 32 | ipv6 & 0xFFFFFFFF
+
+
+def solicited_node(ipv6: int) -> int:
+    """ff02::1:ffXX:XXXX (RFC 4291 section 2.7.1)."""
+    return 0xFF02 << 112 | 0x1FF << 24 | ipv6 & 0xFFFFFF
+
+
+def raw(eth_src: int, eth_dst: int, eth_type: int) -> Packet:
+    """A frame of any ethertype from 0x600, or `ETH_LLC` for one with a length there."""
+    return packet(eth_src=eth_src, eth_dst=eth_dst, eth_type=eth_type)
+
+
+def arp_request(sha: int, spa: int, tpa: int, eth_dst: int = BROADCAST) -> Packet:
+    """Who has tpa? tell spa (RFC 826)."""
+    return packet(eth_src=sha, eth_dst=eth_dst, eth_type=ETH_ARP, arp_op=1, arp_sha=sha, arp_spa=spa, arp_tpa=tpa)
+
+
+def arp_reply(sha: int, spa: int, tha: int, tpa: int) -> Packet:
+    """spa is at sha, told to tpa at tha (RFC 826)."""
+    frame = {"eth_src": sha, "eth_dst": tha, "eth_type": ETH_ARP, "arp_op": 2}
+    return packet((), **frame, arp_sha=sha, arp_spa=spa, arp_tha=tha, arp_tpa=tpa)
+
+
+def _ip(eth: tuple[int, int], ip: tuple[int, int], version: int, **more: int) -> Packet:
+    names = ("ip_src", "ip_dst", ETH_IPV4) if version == 4 else ("ipv6_src", "ipv6_dst", ETH_IPV6)
+    headers = {"eth_src": eth[0], "eth_dst": eth[1], "eth_type": names[2], names[0]: ip[0], names[1]: ip[1]}
+    return packet((), **headers, **more)
+
+
+def ipv4_icmp(eth: tuple[int, int], ip: tuple[int, int]) -> Packet:
+    """eth, ip: (source, destination)."""
+    return _ip(eth, ip, 4, nw_proto=ICMP)
+
+
+def ipv4_udp(eth: tuple[int, int], ip: tuple[int, int], ports: tuple[int, int]) -> Packet:
+    """eth, ip, ports: (source, destination)."""
+    return _ip(eth, ip, 4, nw_proto=UDP, udp_src=ports[0], udp_dst=ports[1])
+
+
+def ipv4_tcp(eth: tuple[int, int], ip: tuple[int, int], ports: tuple[int, int]) -> Packet:
+    """eth, ip, ports: (source, destination)."""
+    return _ip(eth, ip, 4, nw_proto=TCP, tcp_src=ports[0], tcp_dst=ports[1])
+
+
+def ipv6_udp(eth: tuple[int, int], ip: tuple[int, int], ports: tuple[int, int]) -> Packet:
+    """eth, ip, ports: (source, destination)."""
+    return _ip(eth, ip, 6, nw_proto=UDP, udp_src=ports[0], udp_dst=ports[1])
+
+
+def icmpv6(eth: tuple[int, int], ip: tuple[int, int], kind: int, code: int = 0) -> Packet:
+    """Any ICMPv6 message without the fields of Neighbor Discovery. eth, ip: (source, destination)."""
+    return _ip(eth, ip, 6, nw_proto=ICMPV6, icmpv6_type=kind, icmpv6_code=code)
+
+
+def dhcp_discover(eth_src: int) -> Packet:
+    """The first message of a client that has no address yet (RFC 2131 section 4.1)."""
+    return ipv4_udp((eth_src, BROADCAST), (0, 0xFFFFFFFF), (68, 67))
+
+
+def neighbor_solicitation(eth_src: int, ipv6_src: int, target: int, sll: int = 0) -> Packet:
+    """Who has target? To its solicited-node group; sll 0: without the option (RFC 4861 section 4.3)."""
+    group = solicited_node(target)
+    asked = icmpv6((eth_src, multicast_mac(group)), (ipv6_src, group), SOLICIT)
+    return asked.with_(nd_target=target, nd_sll=sll, nd_options_type=SLL_OPTION if sll else 0)
+
+
+def neighbor_advertisement(eth: tuple[int, int], ip: tuple[int, int], target: int, tll: int = 0) -> Packet:
+    """target is at tll, S and O set; tll 0: no option. eth, ip: (source, destination) (RFC 4861 section 4.4)."""
+    told = icmpv6(eth, ip, ADVERT).with_(nd_target=target, nd_reserved=SOLICITED_OVERRIDE)
+    return told.with_(nd_tll=tll, nd_options_type=TLL_OPTION if tll else 0)
