@@ -1,0 +1,183 @@
+"""What the command line prints for people: answers of the REST API as aligned tables and plain sentences. PURE.
+
+Every function takes the JSON of an answer as docs/REST.md describes it, and yields lines. Text that came from elsewhere
+(names of bridges, messages of switches) is stripped of control characters, so that it cannot drive the terminal.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from controller.errors import Problem
+
+Json = Mapping[str, Any]
+
+GRID_MAX = 12
+"""Up to this many endpoints a matrix is printed as a grid; beyond, a line each."""
+_PAIRS_SHOWN = 20
+
+
+def clean(value: object) -> str:
+    """One line of text without anything that a terminal obeys."""
+    text = "-" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    return "".join(" " if unicodedata.category(each) in ("Cc", "Cf", "Zl", "Zp") else each for each in text)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """Left-aligned columns, two spaces apart; numbers to the right."""
+    rows = list(rows)
+    lines = [list(head), *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    numeric = [bool(rows) and all(type(row[column]) is int for row in rows) for column in range(len(head))]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def problem(found: Problem) -> str:
+    """`path: message (hint)`."""
+    return clean(str(found))
+
+
+def status(answer: Json) -> Iterator[str]:
+    bridges = answer["bridges"]
+    connected = [bridge for bridge in bridges if bridge["connected"]]
+    in_force = [bridge for bridge in connected if bridge["in_force"] == answer["revision"]]
+    yield f"revision {answer['revision']}, in force on {len(in_force)} of {len(connected)} connected bridges"
+    if bridges:
+        yield ""
+        yield from table(
+            (
+                "BRIDGE", "DPID", "PEER", "CONNECTED", "IN FORCE",
+                "DESIRED", "INSTALLED", "ADDED", "REMOVED", "FOREIGN", "FAIL MODE",
+            ),
+            (
+                (
+                    bridge["name"], bridge["dpid"], bridge["peer"], bridge["connected"], bridge["in_force"],
+                    bridge["flows_desired"], bridge["flows_installed"], bridge["flows_added"], bridge["flows_removed"],
+                    bridge["flows_foreign"], bridge["fail_mode"],
+                )
+                for bridge in bridges
+            ),
+        )  # fmt: skip
+    else:
+        yield "attach a bridge with: ovs-vsctl set-controller BRIDGE tcp:ADDRESS:6653"
+    for bridge in bridges:
+        if bridge["last_error"]:
+            yield f"{clean(bridge['name'])}: error: {clean(bridge['last_error'])}"
+        for warning in bridge["warnings"]:
+            yield f"{clean(bridge['name'])}: warning: {clean(warning)}"
+    for reason in answer["refused"]:
+        yield f"refused: {clean(reason)}"
+
+
+def outcome(answer: Json) -> Iterator[str]:
+    if not answer["changed"]:
+        yield f"nothing to change: revision {answer['revision']} says the same"
+    else:
+        yield f"stored as revision {answer['revision']}"
+    bridges = answer["bridges"]
+    if not bridges:
+        yield "no bridge is connected; it comes into force on each that connects"
+        return
+    yield from table(
+        ("BRIDGE", "DPID", "IN FORCE", "ADDED", "REMOVED", "WHY NOT"),
+        (
+            (
+                bridge["name"], bridge["dpid"], bridge["in_force"], bridge["added"], bridge["removed"],
+                bridge["error"] or ("" if bridge["in_force"] else "not known"),
+            )
+            for bridge in bridges
+        ),
+    )  # fmt: skip
+
+
+def plan(answer: Json, with_flows: bool) -> Iterator[str]:
+    yield f"against revision {answer['revision']}; nothing was changed"
+    if not plan_changes(answer):
+        yield "no difference"
+        return
+    for bridge in answer["bridges"]:
+        yield f"{clean(bridge['name'])} ({clean(bridge['dpid'])}): +{bridge['add']} -{bridge['remove']} flows"
+        if with_flows:
+            yield from _listed("  - ", bridge["removed"], bridge["remove"])
+            yield from _listed("  + ", bridge["added"], bridge["add"])
+    for sign, key in (("+", "members_added"), ("-", "members_removed"), ("~", "members_changed")):
+        if answer[key]:
+            yield f"members {sign} " + ", ".join(clean(name) for name in answer[key])
+    for sign, key, words in (("+", "reachable", "become reachable"), ("-", "unreachable", "stop being reachable")):
+        count = answer[f"{key}_count"]
+        if count:
+            yield f"pairs that {words}: {count}"
+            shown = [f"{pair['source']} - {pair['target']} in {pair['network']}" for pair in answer[key]]
+            yield from _listed(f"  {sign} ", shown[:_PAIRS_SHOWN], count)
+
+
+def _listed(mark: str, lines: Sequence[str], count: int) -> Iterator[str]:
+    for line in lines:
+        yield mark + clean(line)
+    if count > len(lines):
+        yield f"{mark}... and {count - len(lines)} more (--json lists up to 1000)"
+
+
+def plan_changes(answer: Json) -> bool:
+    """Whether a plan changes anything: flows of a bridge, members, or who reaches whom."""
+    counts = ("reachable_count", "unreachable_count")
+    members = ("members_added", "members_removed", "members_changed")
+    return (
+        any(bridge["add"] or bridge["remove"] for bridge in answer["bridges"])
+        or any(answer[key] for key in members)
+        or any(answer[key] for key in counts)
+    )
+
+
+def bindings(answer: Json) -> Iterator[str]:
+    yield from table(
+        ("ENDPOINT", "PORT", "STATE", "BRIDGE", "DPID", "OFPORT", "ALSO SEEN ON"),
+        (
+            (
+                item["endpoint"], item["port"], item["state"], item["bridge"], item["dpid"], item["ofport"],
+                ", ".join(item["rivals"]),
+            )
+            for item in answer["bindings"]
+        ),
+    )  # fmt: skip
+
+
+def revisions(answer: Json) -> Iterator[str]:
+    yield from table(("REVISION", "STORED"), ((item["revision"], item["time"]) for item in answer["revisions"]))
+
+
+def flows(answer: Json) -> Iterator[str]:
+    """Two lines a flow: the policy sentence it comes from, and the flow."""
+    for flow in answer["flows"]:
+        state = {True: "", False: " [not installed]", None: " [not known to be installed]"}[flow["installed"]]
+        yield clean(f"# {flow['bridge']} {flow['stage']} {flow['origin'] or '(always)'}: {flow['why']}{state}")
+        yield clean(flow["text"])
+    if answer["more"]:
+        yield "# there are more; ask with --offset"
+
+
+def matrix(answer: Json) -> Iterator[str]:
+    """Who reaches whom: a grid of networks, or a line for each endpoint where a grid would be too wide."""
+    names, reaches = answer["endpoints"], answer["reaches"]
+    if len(names) <= GRID_MAX:
+        rows = (
+            (name, *("." if name == to else ",".join(reaches.get(name, {}).get(to, ())) or "-" for to in names))
+            for name in names
+        )
+        yield from table(("FROM / TO", *(clean(name) for name in names)), rows)
+    else:
+        yield from table(("FROM", "REACHES"), ((name, _reached(reaches.get(name, {}))) for name in names))
+    if answer["absent"]:
+        yield ""
+        yield "not connected now: " + ", ".join(clean(name) for name in answer["absent"])
+
+
+def _reached(targets: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{target} ({','.join(networks)})" for target, networks in targets.items()) or "nobody"
