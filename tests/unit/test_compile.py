@@ -1,0 +1,173 @@
+"""Compilation in units: with an earlier result or without, there and back again, the flows are the same."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from hypothesis import given, settings
+
+from controller.diff import difference
+from controller.errors import CompileError
+from controller.flow.actions import Output
+from controller.flow.fields import ETH_SRC, IN_PORT, NETWORK
+from controller.flow.flow import Flow
+from controller.mac import Mac
+from controller.pipeline import EMITTERS, PIPELINE, TABLES
+from controller.pipeline.compile import NOTHING, Compiled, compile_bridge
+from controller.pipeline.render import render_pipeline
+from controller.pipeline.stage import MISS, Emit
+from controller.pipeline.tally import Tally, changed_units
+from controller.policy.model import Attach, Endpoint, Network, Policy, Vlan
+from tests.unit.strategies import Case, cases
+
+FEW = settings(max_examples=40, deadline=None)
+
+
+def policy_of(n_networks: int, per_network: int) -> Policy:
+    networks = {
+        f"n{i}": Network(f"n{i}", vlan=Vlan(i + 1), cidrs=(IPv4Network(f"10.{i}.0.0/16"),)) for i in range(n_networks)
+    }
+    endpoints = {}
+    for i in range(n_networks):
+        for j in range(per_network):
+            mac = Mac(0x020000000000 + i * 1000 + j + 1)
+            name = f"e{i}-{j}"
+            endpoints[name] = Endpoint(name, (f"n{i}",), name, mac=mac, ips=(IPv4Address(f"10.{i}.0.{j + 1}"),))
+    return Policy(networks, endpoints, {})
+
+
+def ports_of(policy: Policy) -> dict[str, int]:
+    return {name: number for number, name in enumerate(policy.endpoints, 1)}
+
+
+@FEW
+@given(cases(max_frames=1), cases(max_frames=1))
+def test_compiling_with_an_earlier_result_gives_the_flows_of_a_fresh_compile(one: Case, two: Case) -> None:
+    first = compile_bridge(one.policy, one.bindings)
+    there = compile_bridge(two.policy, two.bindings, first)
+    back = compile_bridge(one.policy, one.bindings, there)
+    assert there.flows() == compile_bridge(two.policy, two.bindings).flows()
+    assert back.flows() == first.flows()
+
+
+@FEW
+@given(cases(max_frames=1), cases(max_frames=1))
+def test_tally_follows_a_sequence_of_policies_and_leaves_no_residue(one: Case, two: Case) -> None:
+    tally, compiled = Tally(), NOTHING
+    installed: set[int] = set()
+    for case in (one, two, one):
+        after = compile_bridge(case.policy, case.bindings, compiled)
+        changes = tally.difference(compiled, after)
+        tally.replace(compiled, after)
+        assert installed.isdisjoint(flow.cookie for flow in changes.add)
+        assert installed.issuperset(changes.remove)
+        installed = installed - set(changes.remove) | {flow.cookie for flow in changes.add}
+        compiled = after
+        assert installed == set(tally.flows) == {flow.cookie for flow in after.flows()}
+    tally.replace(compiled, Compiled())
+    assert not tally.flows
+
+
+def test_change_of_one_member_makes_only_its_units_and_its_networks_anew() -> None:
+    policy = policy_of(3, 4)
+    before = compile_bridge(policy, ports_of(policy))
+    moved = Endpoint("e1-2", ("n1",), "e1-2", mac=Mac(0x0200000000FF), ips=policy.endpoints["e1-2"].ips)
+    after = compile_bridge(Policy(policy.networks, {**policy.endpoints, "e1-2": moved}, {}), ports_of(policy), before)
+    gone, new = changed_units(before, after)
+    assert {flow.origin for unit in (*gone, *new) for flow in unit} == {"/endpoints/e1-2", "/networks/n1"}
+    assert after.segments["n0"] is before.segments["n0"]
+    assert after.segments["n1"].members["e1-1"] is before.segments["n1"].members["e1-1"]
+
+
+def test_flows_of_a_member_are_at_most_twenty() -> None:
+    policy = policy_of(2, 10)
+    n_flows = len(compile_bridge(policy, ports_of(policy)).flows())
+    fixed = len(compile_bridge(Policy(policy.networks, {}, {}), {}).flows())
+    assert (n_flows - fixed) / 20 <= 20
+
+
+def test_two_flows_for_one_match_are_refused() -> None:
+    def unit(port: int) -> Compiled:
+        return Compiled(bridge=(Flow(0, 1, (IN_PORT(1),), (Output(port),), origin=f"/{port}"),))
+
+    tally = Tally()
+    tally.replace(NOTHING, unit(2))
+    twice = Compiled(bridge=(*unit(2).bridge, *unit(3).bridge))
+    with pytest.raises(CompileError, match=r"/3.*/2"):
+        tally.difference(unit(2), twice)
+    assert tally.difference(unit(2), unit(3))
+
+
+def test_flow_that_two_units_need_stays_until_the_last_is_gone() -> None:
+    flow = Flow(0, 1, (IN_PORT(1),))
+    both = Compiled(bridge=(flow,), segments={})
+    tally = Tally()
+    tally.replace(NOTHING, Compiled(bridge=(flow, flow)))
+    assert not tally.difference(Compiled(bridge=(flow, flow)), both)
+    tally.replace(Compiled(bridge=(flow, flow)), both)
+    assert tally.difference(both, Compiled(bridge=())).remove == (flow.cookie,)
+
+
+def test_stage_refuses_a_flow_outside_its_declaration() -> None:
+    emit = {stage.name: emit for stage, emit in EMITTERS}["classify"]
+    say = {"origin": "", "why": ""}
+    with pytest.raises(CompileError, match="matches eth_src"):
+        emit("port", (ETH_SRC(1),), **say)
+    with pytest.raises(CompileError, match="may not output"):
+        emit("port", (), (Output(1),), **say)
+    with pytest.raises(CompileError, match="does not lead to deliver"):
+        emit("port", (), goto="deliver", **say)
+    with pytest.raises(CompileError, match="no priority"):
+        emit("highest", (), **say)
+
+
+def test_priorities_are_distinct_and_above_the_miss() -> None:
+    for stage in PIPELINE:
+        numbers = [priority.number for priority in stage.priorities.values()]
+        assert len(set(numbers)) == len(numbers), stage.name
+        assert all(number > 0 for number in numbers), stage.name
+        assert MISS not in stage.priorities
+
+
+def test_stages_lead_forward_only() -> None:
+    for stage in PIPELINE:
+        assert all(TABLES[name] > TABLES[stage.name] for name in stage.next)
+        assert isinstance(Emit(stage, TABLES), Emit)
+
+
+def test_pipeline_page_is_what_the_code_declares() -> None:
+    with open("docs/PIPELINE.md", encoding="utf-8") as page:
+        assert page.read() == render_pipeline()
+
+
+def test_flow_has_its_identity_by_content() -> None:
+    one = Flow(1, 5, (NETWORK(7), IN_PORT(3)), origin="/a", why="x")
+    other = Flow(1, 5, (IN_PORT(3), NETWORK(7)), origin="/b", why="y")
+    assert one == other
+    assert one.cookie == other.cookie
+    assert one != Flow(1, 6, (IN_PORT(3), NETWORK(7)))
+    assert str(one) == f"cookie={one.cookie:#x},table=1,priority=5,reg0=0x7,in_port=3,actions=drop"
+
+
+def test_cookie_does_not_depend_on_which_objects_are_shared() -> None:
+    address = 2**100 + 1
+    shared = Flow(0, 1, ((5, address, address), (6, address, address)))
+    apart = Flow(0, 1, ((5, int(str(address)), int(str(address))), (6, int(str(address)), int(str(address)))))
+    assert shared.cookie == apart.cookie
+
+
+def test_difference_is_what_to_add_and_what_to_remove() -> None:
+    found = difference({1: "a", 2: "b"}, {2, 3})
+    assert (found.add, found.remove) == (("a",), (3,))
+    assert not difference({1: "a"}, {1})
+
+
+def test_shared_untagged_members_in_two_networks_each_get_one_copy() -> None:
+    networks = {name: Network(name, vlan=Vlan(i + 1)) for i, name in enumerate("ab")}
+    endpoints = {
+        name: Endpoint(name, ("a", "b"), name, Attach.UNTAGGED, mac=Mac(0x020000000001 + i), ips=(IPv4Address(i + 99),))
+        for i, name in enumerate(("x", "y"))
+    }
+    flows = compile_bridge(Policy(networks, endpoints, {}), {"x": 1, "y": 2}).flows()
+    assert any(flow.table == TABLES["egress"] and "through another network" in flow.why for flow in flows)

@@ -1,0 +1,64 @@
+"""Which endpoint is bound where."""
+
+from __future__ import annotations
+
+from controller.inventory import Bindings, BridgePorts, bind
+from controller.mac import Mac
+from controller.policy.model import Dpid, Endpoint, Host, Network, Policy, Vlan
+
+NETWORKS = {"n": Network("n", vlan=Vlan(1))}
+WEB = Endpoint("web", ("n",), "web0", mac=Mac(0x020000000001))
+POLICY = Policy(NETWORKS, {"web": WEB}, {})
+LOCAL = 0xFFFFFFFE
+
+
+def bridge(dpid: int, connected: bool = True, **ports: int) -> BridgePorts:
+    return BridgePorts(Dpid(dpid), f"br{dpid}", ports, connected)
+
+
+def test_endpoint_is_bound_to_the_port_of_its_name() -> None:
+    found = bind(POLICY, [bridge(1, web0=7, other=8)], Bindings())
+    assert found.seats == {1: {"web": 7}}
+    assert found.home == {"web": 1}
+
+
+def test_endpoint_without_a_port_is_bound_nowhere() -> None:
+    assert bind(POLICY, [bridge(1, other=8)], Bindings()).home == {}
+
+
+def test_reappearing_port_is_bound_with_its_new_ofport() -> None:
+    first = bind(POLICY, [bridge(1, web0=7)], Bindings())
+    gone = bind(POLICY, [bridge(1)], first)
+    assert gone.home == {}
+    assert bind(POLICY, [bridge(1, web0=9)], gone).seats[Dpid(1)] == {"web": 9}
+
+
+def test_the_bridges_own_local_port_is_never_bound() -> None:
+    assert bind(POLICY, [bridge(1, web0=LOCAL)], Bindings()).home == {}
+
+
+def test_second_bridge_with_the_same_port_takes_nothing_away() -> None:
+    first = bind(POLICY, [bridge(2, web0=7)], Bindings())
+    found = bind(POLICY, [bridge(1, web0=3), bridge(2, web0=7)], first)
+    assert found.home == {"web": 2}
+    assert found.rivals == {"web": (1,)}
+    assert found.seats[Dpid(1)] == {}
+
+
+def test_endpoint_stays_on_a_bridge_that_lost_its_connection() -> None:
+    first = bind(POLICY, [bridge(1, web0=7)], Bindings())
+    assert bind(POLICY, [bridge(1, connected=False, web0=7)], first).seats[Dpid(1)] == {"web": 7}
+
+
+def test_endpoint_moves_when_its_bridge_is_gone_and_another_shows_the_port() -> None:
+    first = bind(POLICY, [bridge(1, web0=7)], Bindings())
+    assert bind(POLICY, [bridge(1, connected=False, web0=7), bridge(2, web0=4)], first).home == {"web": 2}
+
+
+def test_host_by_dpid_and_by_bridge_name_decides_among_bridges() -> None:
+    for host in (Host("h", dpid=Dpid(2)), Host("h", bridge="br2")):
+        endpoint = Endpoint("web", ("n",), "web0", host="h", mac=Mac(0x020000000001))
+        policy = Policy(NETWORKS, {"web": endpoint}, {"h": host})
+        found = bind(policy, [bridge(1, web0=3), bridge(2, web0=7)], Bindings())
+        assert found.home == {"web": 2}
+        assert found.rivals == {}
