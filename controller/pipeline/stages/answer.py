@@ -29,6 +29,7 @@ from controller.flow.fields import (
     ND_TARGET,
     NETWORK,
     OUT_PORT,
+    SENDER_SET,
     whole,
 )
 from controller.flow.flow import Flow
@@ -109,6 +110,7 @@ def _to_asker(mac: Mac) -> tuple[Action, ...]:
     return (
         Move(whole(IN_PORT), OUT_PORT),
         SetField(IN_PORT, 0),
+        SetField(SENDER_SET.field, 0),
         Move(whole(ETH_SRC), whole(ETH_DST)),
         SetField(ETH_SRC, mac.value),
     )
@@ -170,6 +172,7 @@ ANSWER = Stage(
             IPV6_SRC,
             ND_RESERVED,
             OUT_PORT.field,
+            SENDER_SET.field,
         }
     ),
     next=("advertise", "forward", "egress"),

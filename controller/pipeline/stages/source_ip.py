@@ -10,6 +10,8 @@ from controller.flow.fields import (
     ARP_SHA,
     ARP_SPA,
     ETH_TYPE,
+    ICMPV6_CODE,
+    ICMPV6_TYPE,
     IN_PORT,
     IP_PROTO,
     IPV4_DST,
@@ -17,6 +19,7 @@ from controller.flow.fields import (
     IPV6_DST,
     IPV6_SRC,
     LEARNED,
+    ND_TARGET,
     NETWORK,
     SENDER_SET,
     UDP_DST,
@@ -34,6 +37,7 @@ from controller.pipeline.protocols import (
     IPV6,
     IPV6_MULTICAST,
     IPV6_MULTICAST_MASK,
+    NEIGHBOR_ADVERTISEMENT,
     UDP,
 )
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
@@ -142,7 +146,9 @@ def _declared_elsewhere(emit: Emit, member: MemberView) -> Iterator[Flow]:
         for conditions in ((ETH_TYPE(IPV4), IPV4_SRC(ip)), (ETH_TYPE(ARP), ARP_SPA(ip))):
             yield emit("declared", (*here, *conditions), origin=member.origin, why=why)
     for ip in member.ipv6:
-        yield emit("declared", (*here, ETH_TYPE(IPV6), IPV6_SRC(ip)), origin=member.origin, why=why)
+        advertised = (IP_PROTO(ICMPV6), ICMPV6_TYPE(NEIGHBOR_ADVERTISEMENT), ICMPV6_CODE(0), ND_TARGET(ip))
+        for claim in ((IPV6_SRC(ip),), advertised):
+            yield emit("declared", (*here, ETH_TYPE(IPV6), *claim), origin=member.origin, why=why)
 
 
 SOURCE_IP = Stage(
@@ -154,6 +160,8 @@ SOURCE_IP = Stage(
             ARP_SHA,
             ARP_SPA,
             ETH_TYPE,
+            ICMPV6_CODE,
+            ICMPV6_TYPE,
             IN_PORT,
             IP_PROTO,
             IPV4_DST,
@@ -161,6 +169,7 @@ SOURCE_IP = Stage(
             IPV6_DST,
             IPV6_SRC,
             LEARNED.field,
+            ND_TARGET,
             NETWORK.field,
             UDP_DST,
             UDP_SRC,

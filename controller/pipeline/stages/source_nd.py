@@ -48,6 +48,12 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
         origin="",
         why="a solicitation without a link-layer option claims no MAC",
     )
+    yield emit(
+        "never",
+        (*_nd(NEIGHBOR_SOLICITATION), ND_TARGET(0)),
+        origin="",
+        why="the solicitation asks for nothing, or has an option twice, which Open vSwitch does not read",
+    )
     for kind, why in (
         (ROUTER_ADVERTISEMENT, "no member of an isolated network is a router"),
         (REDIRECT, "no member of an isolated network is a router that could redirect"),
@@ -87,6 +93,7 @@ SOURCE_ND = Stage(
     ),
     next=("answer", "forward"),
     priorities={
+        "never": Priority(300, "a solicitation that is malformed"),
         "own": Priority(200, "a message that claims nothing or what is the member's own"),
         "other": Priority(100, "every other neighbor discovery message that claims something"),
     },
