@@ -1,0 +1,82 @@
+"""Every rule between objects of a policy, with the words in which its breach is told. PURE.
+
+`check` applies them; docs/POLICY.md lists them from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller.errors import Problem, pointer
+from controller.policy.values import shown
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """message, hint: with names in braces, which stand for what was found in the document."""
+
+    message: str
+    hint: str = ""
+
+    def problem(self, at: tuple[str | int, ...], suggestion: str = "", **found: object) -> Problem:
+        """This rule's breach at a path. suggestion: stands in the hint's place where it is not empty."""
+        words = {key: _words(value) for key, value in found.items()}
+        return Problem(pointer(*at), self.message.format(**words), suggestion or self.hint.format(**words))
+
+
+VLAN_TWICE = Rule("vlan {vlan} is used twice: network {other} has it too", "give each network a vlan of its own")
+VNI_TWICE = Rule("vni {vni} is used twice: network {other} has it too", "give each network a vni of its own")
+NUMBER_TWICE = Rule(
+    "the network has the same number in the switch, {number}, as network {other}",
+    "change the vlan or vni of one of them",
+)
+MANY_MEMBERS = Rule(
+    "network {network} has {count} members; a switch cannot flood one packet to more than {most}",
+    "divide it into smaller networks",
+)
+
+DPID_TWICE = Rule("host {other} has the same dpid {dpid}", "name each bridge once")
+BRIDGE_TWICE = Rule("host {other} has the same bridge {bridge}", "name each bridge once, or name it by its dpid")
+
+UNKNOWN_NETWORK = Rule("there is no network {network}", "add it under networks, or leave the endpoint out")
+UNKNOWN_HOST = Rule("there is no host {host}", "add it under hosts, or leave the key out")
+
+PORT_TAKEN = Rule("endpoint {other} is on port {port} of host {host} already", "an endpoint has a port of its own")
+PORT_TAKEN_ANYWHERE = Rule(
+    "endpoint {other} is on a port {port} already, and not both of them name a host",
+    "name the host of each where two bridges have ports of that name",
+)
+LOCAL_PORT = Rule(
+    "{port} is the local port of bridge {port} itself, which never carries an endpoint", "the name of another port"
+)
+
+MAC_MISSING = Rule("the endpoint has no mac, and network {network} has declared members only", "give it a mac")
+MAC_TWICE = Rule("mac {address} belongs to endpoint {other} too, in network {network}", "a MAC is unique in a network")
+IP_TWICE = Rule("{address} belongs to endpoint {other} too, in network {network}", "an address is unique in a network")
+IP_OUTSIDE = Rule("{address} is outside all cidrs of {networks}", "choose an address in {cidrs}")
+IP_OF_NETWORK = Rule("{address} is the network address of {cidr} in network {network}", "choose the next one")
+IP_OF_BROADCAST = Rule("{address} is the broadcast address of {cidr} in network {network}", "choose the one before")
+
+JOINED_TWICE = Rule(
+    "{address} of endpoint {name} in network {network} is also that of endpoint {other} in network {other_network}, "
+    "and {sharer} is an untagged member of both: what it sends there could not be told apart",
+    "change one of the two, or attach {sharer} tagged",
+)
+OPEN_SHARED = Rule(
+    "an untagged shared member cannot be in network {network}, whose members are open", "write attach: tagged"
+)
+TAG_MISSING = Rule("the endpoint is tagged, and network {network} has no vlan to tag with", "give the network a vlan")
+TAG_TWICE = Rule(
+    "the endpoint is tagged, and its networks {network} and {other} have the same vlan {vlan}",
+    "give each a vlan of its own",
+)
+
+
+def _words(value: object) -> str:
+    """Names in quotes, lists of them with commas, addresses and numbers as they are."""
+    if isinstance(value, tuple):
+        return ", ".join(_words(item) for item in value)
+    return shown(value) if isinstance(value, str) else str(value)
+
+
+ALL: tuple[Rule, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Rule))

@@ -1,0 +1,56 @@
+"""docs/POLICY.md is held to the code: every key, every rule, and an example that loads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from controller.policy import rules
+from controller.policy.check import MEMBERS_MAX, check
+from controller.policy.load import KEYS, LATER, MAC_AGE_MAX_S, MACS_PER_PORT_MAX, load
+from controller.policy.model import Network
+from controller.policy.parse import MEDIA_TYPES, parse_document
+from controller.policy.plain import DEPTH_MAX
+from controller.policy.yaml_text import ALIASED_MAX
+
+PAGE = (Path(__file__).parents[3] / "docs" / "POLICY.md").read_text()
+TITLES = {"": "### The document", "defaults": "### `defaults`"} | {
+    kind: f"### `{kind}.NAME`" for kind in ("hosts", "networks", "endpoints")
+}
+
+
+def section(title: str) -> str:
+    return PAGE.split(f"{title}\n", 1)[1].split("\n#", 1)[0]
+
+
+@pytest.mark.parametrize("where", KEYS)
+def test_each_table_lists_exactly_the_keys_that_the_loader_knows(where: str) -> None:
+    assert re.findall(r"^\| `(\w+)` \|", section(TITLES[where]), re.MULTILINE) == list(KEYS[where])
+
+
+def test_the_list_of_checks_is_that_of_the_code() -> None:
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", section("## What is checked"), re.MULTILINE)
+    assert rows[0] == ("message", "hint")
+    assert [tuple(row) for row in rows[1:]] == [(rule.message, rule.hint) for rule in rules.ALL]
+
+
+def test_the_example_is_a_policy_and_uses_every_key() -> None:
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", section("## A whole example"), re.MULTILINE | re.DOTALL)
+    document = parse_document(text.encode(), "application/yaml")
+    assert check(load(document)) == ()
+    for where, keys in KEYS.items():
+        objects = [document] if where == "" else [document[where]] if where == "defaults" else document[where].values()  # type: ignore[attr-defined]
+        assert {key for value in objects for key in value} == set(keys)
+
+
+def test_numbers_on_the_page_are_those_of_the_code() -> None:
+    model = Network("x")
+    assert f"| `macs_per_port` | number | {model.macs_per_port} | 1 to {MACS_PER_PORT_MAX}:" in PAGE
+    assert f"| `mac_age_s` | number | {model.mac_age_s} | 1 to {MAC_AGE_MAX_S} seconds:" in PAGE
+    assert f"more than {MEMBERS_MAX:,} members" in PAGE
+    assert f"at most {DEPTH_MAX} deep" in PAGE
+    assert f"more than {ALIASED_MAX:,} values" in PAGE
+    assert all(f"`{name}`" in PAGE for name in MEDIA_TYPES if name != "text/json")
+    assert all(f"`{key}`" in PAGE for key in LATER & {"overlay", "groups", "filters", "tiers", "rules", "rewrites"})
