@@ -1,0 +1,166 @@
+"""Captures at every point of a lab, and whose frames they saw. I/O.
+
+A frame belongs to a probe when it carries the probe's mark, or one of its TCP or UDP ports (a SYN carries no
+payload). Beside that every source MAC is noted, ARP's included, for frames that carry neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from topologies import frames
+from topologies.netns import NetworkError, inside
+from topologies.spec import Address
+from topologies.traffic import ECHO_PORT, MARK
+
+_ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8
+_SO_RCVBUFFORCE = 33
+_PACKET_OUTGOING = 4
+_TP_STATUS_VLAN_VALID = 1 << 4
+_BUFFER_BYTES = 64 << 20
+_READS_AT_ONCE = 256
+
+
+@dataclass
+class Sighting:
+    """How often, and the first one."""
+
+    count: int = 0
+    first: bytes = b""
+
+    def note(self, frame: bytes) -> None:
+        self.count += 1
+        self.first = self.first or frame
+
+    def add(self, other: Sighting) -> None:
+        self.count += other.count
+        self.first = self.first or other.first
+
+    def __str__(self) -> str:
+        return f"{self.count}: {frames.read(self.first)}" if self.count else "0"
+
+
+@dataclass
+class Notebook:
+    """What the captures of a lab saw. ports: TCP or UDP port of a probe -> its mark."""
+
+    ports: dict[int, int] = field(default_factory=dict)
+    marks: dict[tuple[int, str, str, int | None], Sighting] = field(default_factory=dict)
+    """(mark, node, interface, outermost VID)"""
+    macs: dict[tuple[str, str, str, int | None], Sighting] = field(default_factory=dict)
+    """(source MAC, node, interface, outermost VID)"""
+    answers: dict[tuple[Address, str, str, str], int] = field(default_factory=dict)
+    """(address, its MAC, node, interface) -> how often ARP or ND said so"""
+
+    def note(self, node: str, interface: str, frame: bytes) -> None:
+        vid = int.from_bytes(frame[14:16], "big") & 0xFFF if frame[12:14] in (b"\x81\x00", b"\x88\xa8") else None
+        marked, seen = MARK.search(frame), frames.read(frame)
+        mark = int(marked[1], 16) if marked is not None else None
+        if mark is None and ECHO_PORT in seen.ports:
+            mark = self.ports.get(seen.ports[0]) or self.ports.get(seen.ports[1])
+        if seen.answers is not None:
+            key = (*seen.answers, node, interface)
+            self.answers[key] = self.answers.get(key, 0) + 1
+        if mark is not None:
+            self.marks.setdefault((mark, node, interface, vid), Sighting()).note(frame)
+        else:
+            for mac in {seen.source} | ({seen.arp[1]} if seen.arp is not None else set()):
+                self.macs.setdefault((mac, node, interface, vid), Sighting()).note(frame)
+
+    def of_mark(self, mark: int, node: str, interface: str | None = None, vid: int | None = None) -> Sighting:
+        """Frames of a probe at a node, or at one interface of it, or in one VLAN of that."""
+        return _sum(
+            s for (m, n, i, v), s in self.marks.items() if m == mark and _fits((n, i, v), (node, interface, vid))
+        )
+
+    def of_mac(self, mac: str, node: str, interface: str | None = None, vid: int | None = None) -> Sighting:
+        return _sum(s for (m, n, i, v), s in self.macs.items() if m == mac and _fits((n, i, v), (node, interface, vid)))
+
+
+def _fits(at: tuple[str, str, int | None], wanted: tuple[str, str | None, int | None]) -> bool:
+    return at[0] == wanted[0] and wanted[1] in (None, at[1]) and wanted[2] in (None, at[2])
+
+
+def _sum(sightings: Iterable[Sighting]) -> Sighting:
+    total = Sighting()
+    for sighting in sightings:
+        total.add(sighting)
+    return total
+
+
+def packet_socket(namespace: str, interface: str, receive: bool) -> socket.socket:
+    """A raw socket on an interface of a namespace. Raises NetworkError."""
+    with inside(namespace):
+        handle = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL) if receive else 0)
+    try:
+        handle.setblocking(False)
+        if receive:
+            handle.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+            handle.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        handle.bind((interface, _ETH_P_ALL if receive else 0))
+    except OSError as error:
+        handle.close()
+        raise NetworkError(f"capture at {interface} in {namespace}: {error.strerror}") from error
+    return handle
+
+
+def receive(handle: socket.socket) -> tuple[bytes, bool] | None:
+    """(frame with its tags, whether this node sent it), or None when there is nothing to read now.
+
+    The kernel takes the outermost tag off and hands it over beside the frame (packet(7), PACKET_AUXDATA).
+    """
+    try:
+        data, ancillary, _, address = handle.recvmsg(1 << 16, 256)
+    except (BlockingIOError, InterruptedError):
+        return None
+    except OSError:
+        # The interface is down: the socket says so once. What that means for a verdict, the canary tells.
+        return None
+    for level, kind, value in ancillary:
+        if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA) and len(value) >= 20:
+            status, _, _, _, _, tci, tpid = struct.unpack("=IIIHHHH", value[:20])
+            if status & _TP_STATUS_VLAN_VALID:
+                data = data[:12] + struct.pack("!HH", tpid or frames.DOT1Q, tci) + data[12:]
+    return data, address[2] == _PACKET_OUTGOING
+
+
+class Captures:
+    """Open captures, read by the running event loop into a notebook."""
+
+    def __init__(self, notebook: Notebook) -> None:
+        self.notebook = notebook
+        self._open: dict[tuple[str, str], socket.socket] = {}
+
+    def add(self, node: str, namespace: str, interface: str) -> None:
+        """Raises NetworkError."""
+        handle = packet_socket(namespace, interface, receive=True)
+        self._open[node, interface] = handle
+        asyncio.get_running_loop().add_reader(handle, self._read, node, interface, handle)
+
+    def _read(self, node: str, interface: str, handle: socket.socket) -> None:
+        for _ in range(_READS_AT_ONCE):
+            got = receive(handle)
+            if got is None:
+                return
+            frame, outgoing = got
+            if not outgoing:
+                self.notebook.note(node, interface, frame)
+
+    def lost(self, node: str, interface: str) -> int:
+        """Frames that the kernel could not keep for this capture since the last call."""
+        packed = self._open[node, interface].getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        return int(struct.unpack("=II", packed)[1])
+
+    def close(self) -> None:
+        loop = asyncio.get_running_loop()
+        for handle in self._open.values():
+            with contextlib.suppress(ValueError, OSError):
+                loop.remove_reader(handle)
+            handle.close()
+        self._open.clear()

@@ -1,0 +1,319 @@
+"""Sends what a lab's expectations speak of, and says what came of each. I/O.
+
+A verdict on 'nothing arrived' counts only when the capture at that place saw a canary before and after: a frame put
+into the other end of its cable. Without one the verdict is INVALID, whatever was or was not seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from topologies import clients, traffic
+from topologies.capture import Sighting
+from topologies.netns import NetworkError
+from topologies.records import Record
+from topologies.situations import FLOOD_CYCLES, Stage, during
+from topologies.spec import (
+    Address,
+    Conduct,
+    Expect,
+    Expectation,
+    Hostile,
+    Lab,
+    Point,
+    Probe,
+    Situation,
+    Via,
+    as_address,
+)
+from topologies.verdict import ALIVE, NOTHING, Row, Verdict
+from topologies.wires import Place, Wires, targets_of, until
+
+REACH_TIMEOUT_S = 3.0
+NEVER_TIMEOUT_S = 0.8
+GRACE_S = 0.1
+"""How long a frame may be under way between two queues (a member that forwards, the switch's second look at it)."""
+OTHER_VIDS = (1, 99, 4094)
+"""VLANs tried beside those of the lab."""
+BY_STACK = (Via.PING, Via.TCP, Via.UDP)
+TO_MANY = (Via.BROADCAST, Via.MULTICAST, Via.UNKNOWN_UNICAST)
+
+
+@dataclass
+class _Trial:
+    """One kind of traffic of one expectation, on its way to a Row. via None: hostile frames.
+
+    marks: one for each point that sends; of the first one is also the client port.
+    answer: why the target was not reached. problem: why nothing could be sent.
+    """
+
+    expectation: Expectation
+    via: Via | None
+    sources: tuple[Point, ...]
+    marks: list[int]
+    port: int
+    answer: str = ""
+    sent: int = 0
+    problem: str = ""
+
+    @property
+    def reach(self) -> bool:
+        return isinstance(self.expectation, Probe) and self.expectation.expect is Expect.REACH
+
+
+async def judge(record: Record, only: Iterable[Expectation] | None = None) -> list[Row]:
+    """Every expectation of the lab (or only those), by situation, in the order in which the file names them.
+
+    Raises NetworkError where nothing can be measured.
+    """
+    lab = record.lab
+    wanted = list(lab.expectations if only is None else only)
+    court = _Court(Wires(record, lab))
+    rows: list[Row] = []
+    async with court.wires.session():
+        for situations in dict.fromkeys(e.during for e in wanted):
+            rows += await court.hear(situations, [e for e in wanted if e.during == situations])
+    return rows
+
+
+@dataclass
+class _Court:
+    wires: Wires
+    lab: Lab = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lab = self.wires.lab
+
+    async def hear(self, situations: tuple[Situation, ...], group: list[Expectation]) -> list[Row]:
+        """Expectations that share a situation.
+
+        Reach comes first, so that it meets the network as the situation leaves it.
+        """
+        wires = self.wires
+        wires.notebook.macs.clear()
+        probes = tuple(e for e in group if isinstance(e, Probe))
+        stage = Stage(self.lab, wires.record.namespaces, probes, wires.mark(FLOOD_CYCLES), wires.send)
+        trials = [self.trials(expectation) for expectation in group]
+        watched = sorted({place for e in group for where in _unseen_at(e) for place in wires.places_of(where)})
+        lost = wires.ports.lost()
+        async with during(stage, situations) as counters:
+            before = await wires.canaries(watched)
+            await asyncio.gather(*(self.reach(t) for ts in trials for t in ts if t.reach))
+            await asyncio.gather(*(self.never(t) for ts in trials for t in ts if not t.reach))
+            for _ in range(2):
+                await wires.ports.empty()
+                await asyncio.sleep(GRACE_S)
+            after = await wires.canaries(watched)
+        silent = {place: self.silence(place, before[place], after[place]) for place in watched}
+        idle = [
+            str(s) for s in situations if s.conduct in (Conduct.MAC_FLOOD, Conduct.FORGED_ARP) and not counters[str(s)]
+        ]
+        problems = [f"{', '.join(idle)}: nothing was sent"] if idle else []
+        losses = {port: number - lost.get(port, 0) for port, number in wires.ports.lost().items()}
+        problems += [
+            f"{number} frames lost before the switch read {port[1]}" for port, number in losses.items() if number
+        ]
+        for trial in (t for ts in trials for t in ts if problems):
+            trial.problem = "; ".join([*filter(None, [trial.problem]), *problems])
+        heading = ", ".join(f"{s} (sent {counters[str(s)]})" if counters[str(s)] else str(s) for s in situations)
+        return [self.row(t, silent, heading) for ts in trials for t in ts]
+
+    def trials(self, expectation: Expectation) -> list[_Trial]:
+        kinds: tuple[Via | None, ...] = expectation.via if isinstance(expectation, Probe) else (None,)
+        sources = self.lab.points(expectation.source if isinstance(expectation, Probe) else expectation.by)
+        made = []
+        for via in kinds:
+            marks = [self.wires.mark() for _ in sources]
+            made.append(_Trial(expectation, via, sources, marks, self.wires.port(marks[0])))
+        return made
+
+    def silence(self, place: Place, before: str, after: str) -> str:
+        """ "" when the capture was alive from start to end and lost nothing."""
+        lost = self.wires.captures.lost(*place)
+        found = [f"{word} {state}" for word, state in (("before", before), ("after", after)) if state]
+        found += [f"{lost} frames lost"] if lost else []
+        return f"{place[0]}:{place[1]} {', '.join(found)}" if found else ""
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    async def reach(self, trial: _Trial) -> None:
+        probe, via = trial.expectation, trial.via
+        assert isinstance(probe, Probe)
+        assert via is not None
+        targets = targets_of(self.lab, probe.source, probe.target)
+        try:
+            if not targets:
+                trial.answer = "the two ends share no IP version"
+            elif via in BY_STACK:
+                answers = [await self.call(trial, probe, address, REACH_TIMEOUT_S) for address, _ in targets]
+                trial.answer = next((answer for answer in answers if answer), "")
+            elif via is Via.ARP:
+                answers = [await self.resolve(trial, address, holder) for address, holder in targets]
+                trial.answer = next((answer for answer in answers if answer), "")
+            else:
+                trial.answer = await self.spread(trial, via, targets)
+        except NetworkError as error:
+            trial.answer = str(error)
+
+    async def call(self, trial: _Trial, probe: Probe, address: Address, timeout_s: float) -> str:
+        assert trial.via is not None
+        node, _, device = probe.source.partition(":")
+        mark = traffic.mark_bytes(trial.marks[0])
+        namespace = self.wires.record.namespaces[node]
+        return await clients.attempt(
+            trial.via, clients.Call(namespace, address, mark, trial.port, device or None, timeout_s)
+        )
+
+    async def resolve(self, trial: _Trial, address: Address, holder: Point | None) -> str:
+        """ARP or ND, asked at every point; at one of them the holder's own MAC must be the answer."""
+        asked = [p for p in trial.sources if p.address(address.version)]
+        keys = [(address, "" if holder is None else holder.mac, p.node, p.interface) for p in asked]
+        answers = self.wires.notebook.answers
+        before = {key: answers.get(key, 0) for key in keys}
+        for point in asked:
+            trial.sent += await self.wires.send(point, [traffic.question(self.scene(trial, point), address)])
+        return (
+            ""
+            if await until(lambda: any(answers.get(k, 0) > before[k] for k in keys), REACH_TIMEOUT_S)
+            else "no answer"
+        )
+
+    async def spread(self, trial: _Trial, via: Via, targets: list[tuple[Address, Point | None]]) -> str:
+        """A frame for many, or for nobody known."""
+        probe = trial.expectation
+        assert isinstance(probe, Probe)
+        for point, mark in zip(trial.sources, trial.marks, strict=True):
+            scene = self.scene(trial, point, mark)
+            trial.sent += await self.wires.send(
+                point, [traffic.out(point, traffic.to_many(via, scene, a.version)) for a, _ in targets]
+            )
+        arrived = await until(
+            lambda: any(self.wires.arrived(m, probe.target).count for m in trial.marks), REACH_TIMEOUT_S
+        )
+        return "" if arrived else "not seen"
+
+    async def never(self, trial: _Trial) -> None:
+        """By hand and to every MAC, so that frames do leave; and by the node's own stack."""
+        expectation = trial.expectation
+        try:
+            if isinstance(expectation, Hostile):
+                victim = self.lab.points(expectation.claiming)[0] if expectation.claiming else None
+                for point in trial.sources:
+                    frames = traffic.hostile(expectation.attack, self.scene(trial, point, victim=victim))
+                    trial.sent += await self.wires.send(point, frames)
+                return
+            await self.never_by(trial, expectation)
+        except NetworkError as error:
+            trial.problem = str(error)
+
+    async def never_by(self, trial: _Trial, probe: Probe) -> None:
+        assert trial.via is not None
+        targets = targets_of(self.lab, probe.source, probe.target)
+        if not targets:
+            # One of the two has no address: then frames are made up as if it had one.
+            holder = next(iter(self.lab.points(probe.target)), None)
+            targets = [(traffic.NOWHERE4, holder)]
+        for point in trial.sources:
+            for address, holder in targets:
+                frames = traffic.ordinary(trial.via, self.scene(trial, point), address, holder)
+                trial.sent += await self.wires.send(point, frames)
+        own = {a.ip for p in trial.sources for a in p.addresses}
+        if trial.via in BY_STACK:
+            await asyncio.gather(*(self.call(trial, probe, a, NEVER_TIMEOUT_S) for a, _ in targets if a not in own))
+
+    def scene(self, trial: _Trial, point: Point, mark: int | None = None, victim: Point | None = None) -> traffic.Scene:
+        others = tuple(p for p in self.lab.all_points if p.node != point.node)
+        vids = {p.vid for p in self.lab.all_points if p.vid is not None} | set(_policy_vids(self.lab)) | set(OTHER_VIDS)
+        own = {p.vid for p in self.lab.points(point.node) if p.vid is not None}
+        number = trial.marks[0] if mark is None else mark
+        return traffic.Scene(
+            point, others, traffic.mark_bytes(number), trial.port, victim, tuple(sorted(vids)), frozenset(own)
+        )
+
+    # -- verdicts ----------------------------------------------------------------------------------------------------
+
+    def row(self, trial: _Trial, silent: dict[Place, str], situation: str) -> Row:
+        expectation, unseen = trial.expectation, _unseen_at(trial.expectation)
+        mute = list(dict.fromkeys(silent[p] for where in unseen for p in self.wires.places_of(where) if silent[p]))
+        leaks = [(where, sighting) for where in unseen if (sighting := self.leak(trial, where)).count]
+        seen = "" if not unseen else f"{leaks[0][0]} saw {leaks[0][1]}" if leaks else NOTHING
+        canary = "" if not unseen else "; ".join(mute) or ALIVE
+        if isinstance(expectation, Hostile):
+            claiming = f" as {expectation.claiming}" if expectation.claiming else ""
+            everybody = {n for n in self.lab.nodes if self.lab.points(n)} - {expectation.by.partition(":")[0]}
+            target = "(all others)" if everybody == set(unseen) else ", ".join(unseen)
+            source, via = expectation.by + claiming, expectation.attack.value
+        else:
+            source, target, via = expectation.source, expectation.target, trial.via.value if trial.via else ""
+        observed, verdict = self.outcome(trial, bool(leaks), bool(mute))
+        expected = Expect.REACH if trial.reach else Expect.NEVER
+        hostile = isinstance(expectation, Hostile)
+        why = expectation.why
+        return Row(source, target, via, situation, expected, observed, verdict, seen, canary, why, trial.sent, hostile)
+
+    def outcome(self, trial: _Trial, leaked: bool, mute: bool) -> tuple[str, Verdict]:
+        if trial.reach:
+            probe = trial.expectation
+            assert isinstance(probe, Probe)
+            limit = len(targets_of(self.lab, probe.source, probe.target))
+            copies = max(self.wires.arrived(mark, probe.target).count for mark in trial.marks)
+            if trial.answer:
+                return trial.answer, Verdict.FAIL
+            if trial.via in TO_MANY and copies > limit:
+                return f"{copies} copies of {limit}", Verdict.FAIL
+            if leaked:
+                return "reach, but seen elsewhere", Verdict.FAIL
+            return trial.problem or "reach", Verdict.INVALID if mute or trial.problem else Verdict.PASS
+        if leaked:
+            return "seen", Verdict.FAIL
+        if trial.problem or not trial.sent:
+            return trial.problem or "nothing was sent", Verdict.INVALID
+        return "none", Verdict.INVALID if mute else Verdict.PASS
+
+    def leak(self, trial: _Trial, where: str) -> Sighting:
+        """What a place saw of a trial: its marks and ports, and unmarked frames from a MAC that must not be there."""
+        found = Sighting()
+        for mark in trial.marks:
+            found.add(self.wires.arrived(mark, where))
+        probe = trial.expectation
+        if isinstance(probe, Probe) and not trial.reach and self.strangers(probe, where):
+            for mac in {p.mac for p in trial.sources}:
+                for place in self.wires.places_of(where):
+                    found.add(self.wires.notebook.of_mac(mac, *place))
+        return found
+
+    def strangers(self, probe: Probe, where: str) -> bool:
+        """Whether no frame at all may pass between the two nodes, and the source's MACs are nobody else's."""
+        source = probe.source.partition(":")[0]
+        holders = {node for node, _ in self.wires.places_of(where)}
+        if ":" in probe.source or (":" in where and as_address(where) is None):
+            return False
+        macs = {p.mac for p in self.lab.points(source)}
+        if any(p.mac in macs for p in self.lab.all_points if p.node != source):
+            return False
+        for other in self.lab.expectations:
+            if isinstance(other, Probe) and other.expect is Expect.REACH:
+                ends = {other.source.partition(":")[0]} | {node for node, _ in self.wires.places_of(other.target)}
+                if source in ends and ends & holders:
+                    return False
+        return True
+
+
+def _unseen_at(expectation: Expectation) -> tuple[str, ...]:
+    """Where nothing may be seen: nodes, points, or an address (whoever has it)."""
+    if isinstance(expectation, Probe) and expectation.expect is Expect.NEVER:
+        address = as_address(expectation.target)
+        nobody = address is not None and expectation.unseen_at
+        return expectation.unseen_at if nobody else (*expectation.unseen_at, expectation.target)
+    return expectation.unseen_at
+
+
+def _policy_vids(lab: Lab) -> list[int]:
+    """Every VLAN that the policy names."""
+    networks = lab.policy.get("networks") if lab.policy is not None else None
+    values = networks.values() if isinstance(networks, dict) else ()
+    return [
+        n["vlan"] for n in values if isinstance(n, dict) and isinstance(n.get("vlan"), int) and 0 < n["vlan"] < 4095
+    ]

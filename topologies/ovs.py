@@ -1,0 +1,158 @@
+"""One Open vSwitch: a database server and a switch daemon of its own, in one namespace and one directory. I/O.
+
+Two instances in one namespace fight over the `ovs-netdev` tap, so each node that needs a switch gets its own. Where
+the kernel has no openvswitch module, the userspace datapath (`datapath_type=netdev`) carries the packets.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from topologies.daemons import Daemon, Start, start
+from topologies.netns import NetworkError, run
+
+SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+START_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Where an instance lives. directory: its sockets, database and logs; short, for socket paths end at 107 bytes."""
+
+    namespace: str
+    directory: Path
+
+    @property
+    def database(self) -> str:
+        """The OVSDB remote, as `ovs-vsctl --db` takes it."""
+        return f"unix:{self.directory}/db.sock"
+
+    def management(self, bridge: str) -> str:
+        """The OpenFlow socket of a bridge, as ovs-ofctl takes it."""
+        return f"unix:{self.directory}/{bridge}.mgmt"
+
+    def controller_socket(self, bridge: str) -> Path:
+        """Where the bridge looks for its controller. The daemon connects to sockets in its own directory only."""
+        return self.directory / f"{bridge}.controller"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        there = str(self.directory)
+        return {"OVS_RUNDIR": there, "OVS_LOGDIR": there, "OVS_DBDIR": there, "OVS_SYSCONFDIR": there}
+
+    def vsctl(self, *words: str) -> str:
+        """Waits until the daemon has done it. Raises NetworkError."""
+        return run(["ovs-vsctl", "--timeout=15", f"--db={self.database}", *words], env=self.environment)
+
+    def ofctl(self, *words: str, stdin: str = "") -> str:
+        return run(["ovs-ofctl", *words], stdin, env=self.environment)
+
+    def appctl(self, *words: str) -> str:
+        return run(["ovs-appctl", "-t", f"{self.directory}/vswitchd.ctl", *words], env=self.environment)
+
+
+def datapath_type() -> str:
+    """`system` where the kernel has openvswitch, else `netdev`. TRIPOINT_LAB_DATAPATH overrides it."""
+    chosen = os.environ.get("TRIPOINT_LAB_DATAPATH")
+    if chosen:
+        return chosen
+    if Path("/sys/module/openvswitch").exists():
+        return "system"
+    try:
+        done = subprocess.run(["modprobe", "openvswitch"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return "netdev"
+    return "system" if done.returncode == 0 else "netdev"
+
+
+def begin(switch: Switch, env: dict[str, str], tied: bool, record: Callable[[Daemon], None]) -> None:
+    """Starts both daemons; `wait` waits for them.
+
+    env: added to theirs. record: called with each at once. Raises NetworkError.
+    """
+    if not SCHEMA.exists():
+        raise NetworkError(f"Open vSwitch is not installed ({SCHEMA} is missing)")
+    there = switch.directory
+    there.mkdir(mode=0o755, exist_ok=True)
+    run(["ovsdb-tool", "create", f"{there}/conf.db", str(SCHEMA)])
+    common = ["--no-chdir", "-vconsole:off", "-vsyslog:off", "-vfile:info"]
+    server = ["ovsdb-server", f"{there}/conf.db", f"--remote=punix:{there}/db.sock", f"--unixctl={there}/ovsdb.ctl"]
+    daemon = [
+        "ip",
+        "netns",
+        "exec",
+        switch.namespace,
+        "ovs-vswitchd",
+        switch.database,
+        f"--unixctl={there}/vswitchd.ctl",
+    ]
+    for role, words in ((f"ovsdb-server {there.name}", server), (f"ovs-vswitchd {there.name}", daemon)):
+        log = there / f"{role.split()[0]}.log"
+        # ovs-vswitchd tries again until the database server listens, so both start at once.
+        record(
+            _start(
+                Start(
+                    role,
+                    [*words, *common, f"--log-file={log}"],
+                    there / "output.log",
+                    {**switch.environment, **env},
+                    tied,
+                )
+            )
+        )
+
+
+def _start(order: Start) -> Daemon:
+    try:
+        return start(order)
+    except OSError as error:
+        raise NetworkError(f"{order.argv[0]} cannot be started: {error.strerror}") from error
+
+
+def wait(switch: Switch) -> None:
+    """Until the database answers. Raises NetworkError."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not (switch.directory / "db.sock").exists():
+        if time.monotonic() > deadline:
+            log = switch.directory / "output.log"
+            raise NetworkError(
+                f"ovsdb-server in {switch.namespace} does not start: {log.read_text()[-500:] if log.exists() else ''}"
+            )
+        time.sleep(0.01)
+    switch.vsctl("--no-wait", "init")
+
+
+@dataclass(frozen=True, slots=True)
+class BridgePlan:
+    """A bridge to be made. ports: device -> column settings of its Port and Interface rows, as ovs-vsctl words.
+
+    dpid: 16 hexadecimal digits. controller: target, or None.
+    """
+
+    name: str
+    mac: str
+    dpid: str
+    fail_mode: str
+    ports: Mapping[str, tuple[str, ...]]
+    controller: str | None = None
+
+
+def add_bridge(switch: Switch, plan: BridgePlan) -> None:
+    """One transaction: the bridge is never there half. Raises NetworkError."""
+    words = ["--", "add-br", plan.name, "--", "set", "bridge", plan.name, f"datapath_type={datapath_type()}"]
+    words += [
+        f"fail_mode={plan.fail_mode}",
+        f'other_config:hwaddr="{plan.mac}"',
+        f"other_config:datapath-id={plan.dpid}",
+    ]
+    for port, settings in plan.ports.items():
+        words += ["--", "add-port", plan.name, port, *settings]
+    if plan.controller is not None:
+        words += ["--", "set-controller", plan.name, plan.controller]
+        words += ["--", "set", "controller", plan.name, "max_backoff=1000", "inactivity_probe=5000"]
+    switch.vsctl(*words[1:])

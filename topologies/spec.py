@@ -1,0 +1,276 @@
+"""What a lab is: nodes, bridges, cables, a policy and what must come of them. PURE: frozen values only.
+
+A lab file is three things at once: the lab a user brings up, its documentation, and a system test that sends real
+packets. `load` makes a `Lab` of a file; README.md in this directory describes the format with an example.
+
+node: a network namespace. A node that owns a bridge runs an Open vSwitch of its own.
+point: where frames enter or leave: a node's interface (`netns1:eth0`), one VLAN of it (`netns3:eth0.10`), or a
+bridge's local port (`netns3:br0`). A node's name alone means all of its points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
+
+Address = IPv4Address | IPv6Address
+Assigned = IPv4Interface | IPv6Interface
+"""An address with its prefix length, as `ip address add` takes it."""
+Prefix = IPv4Network | IPv6Network
+
+
+def as_address(text: str) -> Address | None:
+    """The address a text is, or None."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+class Expect(Enum):
+    """REACH: it arrives, and is answered where the kind of traffic has an answer.
+
+    NEVER: not one frame is seen there.
+    """
+
+    REACH = "reach"
+    NEVER = "never"
+
+
+class Via(Enum):
+    """Kinds of traffic. Ping, TCP and UDP are sent by the node's own network stack, the others are made by hand.
+
+    TCP and UDP go to a listening server. ARP: a request that must be answered with the target's MAC. BROADCAST,
+    MULTICAST: a datagram to ff:ff:ff:ff:ff:ff or to a group. UNKNOWN_UNICAST: to a MAC that nobody has.
+    """
+
+    PING = "ping"
+    TCP = "tcp"
+    UDP = "udp"
+    ARP = "arp"
+    BROADCAST = "broadcast"
+    MULTICAST = "multicast"
+    UNKNOWN_UNICAST = "unknown-unicast"
+
+
+REACH_BY_DEFAULT = (Via.PING, Via.TCP, Via.UDP)
+NEVER_BY_DEFAULT = tuple(Via)
+
+
+class Attack(Enum):
+    """Families of hostile frames; `hostile` makes the frames of each."""
+
+    FORGED_MAC = "forged-mac"
+    FORGED_IP = "forged-ip"
+    FORGED_ARP = "forged-arp"
+    GRATUITOUS_ARP = "gratuitous-arp"
+    FORGED_ND = "forged-nd"
+    MAC_FLOOD = "mac-flood"
+    TAGGED = "tagged"
+    DOUBLE_TAGGED = "double-tagged"
+    PRIORITY_TAGGED = "priority-tagged"
+    RESERVED_MULTICAST = "reserved-multicast"
+    MULTICAST_SOURCE = "multicast-source"
+    OTHER_ETHERTYPE = "other-ethertype"
+
+
+class Conduct(Enum):
+    """What a node does while expectations are checked.
+
+    FORWARD: routes between its interfaces, and those who probe route through it. BRIDGE: joins interfaces in a Linux
+    bridge. RELAY: sends every frame it gets out again, as it came and with addresses and tags exchanged. MAC_FLOOD:
+    sends frames from ever new MACs. FORGED_ARP: claims another's address in ARP, over and over.
+    """
+
+    FORWARD = "forward"
+    BRIDGE = "bridge"
+    RELAY = "relay"
+    MAC_FLOOD = "mac-flood"
+    FORGED_ARP = "forged-arp"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`via` None: on the link. Always through the interface it is listed under."""
+
+    to: Prefix
+    via: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubInterface:
+    """One VLAN of an interface, ended by the node itself. vid: 1 to 4094. It is named `eth0.10`, and has eth0's MAC."""
+
+    vid: int
+    addresses: tuple[Assigned, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A node's end of a cable. mac: lower case with colons. tagged: then its own `addresses` and `routes` are empty."""
+
+    name: str
+    mac: str
+    addresses: tuple[Assigned, ...] = ()
+    routes: tuple[Route, ...] = ()
+    tagged: tuple[SubInterface, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A network namespace. sysctls: (name below net., value), set before anything is sent."""
+
+    name: str
+    interfaces: tuple[Interface, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """An Open vSwitch bridge in the namespace `node`.
+
+    controlled: attached to the controller; else `flows` are put in by hand (ovs-ofctl(8) syntax).
+    addresses: of the bridge's own local port, which is the machine that runs the switch, seen from the network.
+    """
+
+    name: str
+    node: str
+    mac: str
+    fail_mode: str = "secure"
+    controlled: bool = True
+    flows: tuple[str, ...] = ()
+    addresses: tuple[Assigned, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a cable: an interface of a node, or a port of a bridge."""
+
+    owner: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A veth cable."""
+
+    a: End
+    b: End
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A node's conduct while expectations are checked. over: interfaces to join; claiming: whose address is forged."""
+
+    conduct: Conduct
+    node: str
+    over: tuple[str, ...] = ()
+    claiming: str | None = None
+
+    def __str__(self) -> str:
+        over = f" over {'+'.join(self.over)}" if self.over else ""
+        return f"{self.conduct.value} by {self.node}" + over + (f" as {self.claiming}" if self.claiming else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """`source` (node or point) sends to `target` (node, point or address) by each of `via`.
+
+    unseen_at: nodes that must see nothing of it, also where it is expected to reach its target.
+    """
+
+    source: str
+    target: str
+    via: tuple[Via, ...]
+    expect: Expect
+    unseen_at: tuple[str, ...] = ()
+    during: tuple[Situation, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hostile:
+    """`by` (node or point) sends the frames of `attack`; no node of `unseen_at` may see one. claiming: the victim."""
+
+    by: str
+    attack: Attack
+    unseen_at: tuple[str, ...]
+    claiming: str | None = None
+    during: tuple[Situation, ...] = ()
+    why: str = ""
+
+
+Expectation = Probe | Hostile
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where frames enter or leave. vid None: untagged. local: a bridge's own port, on the machine that runs it."""
+
+    node: str
+    interface: str
+    mac: str
+    vid: int | None = None
+    addresses: tuple[Assigned, ...] = ()
+    local: bool = False
+
+    @property
+    def device(self) -> str:
+        """The network device that carries its addresses."""
+        return self.interface if self.vid is None else f"{self.interface}.{self.vid}"
+
+    def address(self, version: int) -> Address | None:
+        """Its first address of an IP version."""
+        return next((a.ip for a in self.addresses if a.version == version), None)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A whole, consistent lab. policy None: no controller takes part. The mappings are by name and never mutated."""
+
+    name: str
+    description: str
+    scenario: str
+    nodes: Mapping[str, Node]
+    bridges: Mapping[str, Bridge]
+    links: tuple[Link, ...]
+    policy: Mapping[str, object] | None
+    expectations: tuple[Expectation, ...]
+
+    def points(self, where: str) -> tuple[Point, ...]:
+        """The points of a node, or the one point `node:device`; nothing where there is none of that name."""
+        name, _, device = where.partition(":")
+        node = self.nodes.get(name)
+        if node is None:
+            return ()
+        found: list[Point] = []
+        for face in node.interfaces:
+            if face.tagged:
+                found += [Point(name, face.name, face.mac, sub.vid, sub.addresses) for sub in face.tagged]
+            else:
+                found.append(Point(name, face.name, face.mac, None, face.addresses))
+        found += [Point(name, b.name, b.mac, None, b.addresses, True) for b in self.bridges.values() if b.node == name]
+        return tuple(point for point in found if not device or point.device == device)
+
+    @property
+    def all_points(self) -> tuple[Point, ...]:
+        return tuple(point for name in self.nodes for point in self.points(name))
+
+    def holders(self, address: Address) -> tuple[str, ...]:
+        """Nodes that have this address."""
+        return tuple(dict.fromkeys(p.node for p in self.all_points if any(a.ip == address for a in p.addresses)))
+
+    def other_end(self, end: End) -> End | None:
+        """What the cable at this end leads to."""
+        for link in self.links:
+            if link.a == end:
+                return link.b
+            if link.b == end:
+                return link.a
+        return None
