@@ -1,0 +1,79 @@
+"""The numbers of OpenFlow 1.4 that we speak. PURE.
+
+Source: OpenFlow Switch Specification 1.4.0, section 7.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+VERSION: Final = 0x05
+"""OpenFlow 1.4."""
+HEADER_BYTES: Final = 8
+MAX_MESSAGE_BYTES: Final = 0xFFFF
+MAX_XID: Final = 0xFFFFFFFF
+
+TABLE_ALL: Final = 0xFF
+PORT_ANY: Final = 0xFFFFFFFF
+GROUP_ANY: Final = 0xFFFFFFFF
+NO_BUFFER: Final = 0xFFFFFFFF
+ALL_COOKIE_BITS: Final = 0xFFFFFFFFFFFFFFFF
+REPLY_MORE: Final = 1
+"""OFPMPF_REPLY_MORE: more parts of this multipart reply follow."""
+NICIRA: Final = 0x00002320
+"""The experimenter id of Open vSwitch's own actions and errors."""
+
+
+class Message(IntEnum):
+    """OFPT_*: the type of a message."""
+
+    HELLO = 0
+    ERROR = 1
+    ECHO_REQUEST = 2
+    ECHO_REPLY = 3
+    FEATURES_REQUEST = 5
+    FEATURES_REPLY = 6
+    PACKET_IN = 10
+    FLOW_REMOVED = 11
+    PORT_STATUS = 12
+    FLOW_MOD = 14
+    MULTIPART_REQUEST = 18
+    MULTIPART_REPLY = 19
+    BARRIER_REQUEST = 20
+    BARRIER_REPLY = 21
+    ROLE_STATUS = 30
+    TABLE_STATUS = 31
+    REQUESTFORWARD = 32
+    BUNDLE_CONTROL = 33
+    BUNDLE_ADD_MESSAGE = 34
+
+
+class Multipart(IntEnum):
+    """OFPMP_*: what a multipart message asks for or brings."""
+
+    FLOW = 1
+    PORT_DESC = 13
+
+
+class FlowCommand(IntEnum):
+    """OFPFC_*: what a flow-mod does."""
+
+    ADD = 0
+    DELETE = 3
+    DELETE_STRICT = 4
+
+
+class BundleControl(IntEnum):
+    """OFPBCT_*: the step of a bundle's life; every request's reply is the number that follows it."""
+
+    OPEN_REQUEST = 0
+    OPEN_REPLY = 1
+    COMMIT_REQUEST = 4
+    COMMIT_REPLY = 5
+    DISCARD_REQUEST = 6
+    DISCARD_REPLY = 7
+
+
+ATOMIC_ORDERED: Final = 3
+"""OFPBF_ATOMIC | OFPBF_ORDERED."""

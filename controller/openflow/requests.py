@@ -1,0 +1,95 @@
+"""The other messages we send: handshake, echo, barrier, bundles, multipart requests. PURE.
+
+Layouts: OpenFlow 1.4.0 sections 7.3.5 (multipart), 7.3.8 (barrier), 7.3.9 (bundles), 7.5 (hello, echo).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from controller.errors import CompileError
+from controller.openflow.protocol import (
+    ALL_COOKIE_BITS,
+    ATOMIC_ORDERED,
+    GROUP_ANY,
+    HEADER_BYTES,
+    MAX_MESSAGE_BYTES,
+    PORT_ANY,
+    TABLE_ALL,
+    VERSION,
+    BundleControl,
+    Message,
+    Multipart,
+)
+
+_HEADER: Final = Struct("!BBHI")
+_HELLO: Final = Struct("!BBHIHHI")
+_HELLO_VERSION_BITMAP: Final = 1
+_BUNDLE: Final = Struct("!BBHIIHH")
+_BUNDLE_ADD: Final = Struct("!BBHIIxxH")
+_MULTIPART: Final = Struct("!BBHIHH4x")
+_FLOW_STATS: Final = Struct("!BBHIHH4xB3xII4xQQHH4x")
+_MATCH_OXM: Final = 1
+
+
+def hello(xid: int) -> bytes:
+    """HELLO that offers OpenFlow 1.4 and nothing else."""
+    return _HELLO.pack(VERSION, Message.HELLO, _HELLO.size, xid, _HELLO_VERSION_BITMAP, 8, 1 << VERSION)
+
+
+def features_request(xid: int) -> bytes:
+    return _HEADER.pack(VERSION, Message.FEATURES_REQUEST, HEADER_BYTES, xid)
+
+
+def echo_request(xid: int) -> bytes:
+    return _HEADER.pack(VERSION, Message.ECHO_REQUEST, HEADER_BYTES, xid)
+
+
+def echo_reply(request: bytes) -> bytes:
+    """The answer to a whole echo request: the same xid and data."""
+    return request[:1] + bytes((Message.ECHO_REPLY,)) + request[2:]
+
+
+def barrier_request(xid: int) -> bytes:
+    return _HEADER.pack(VERSION, Message.BARRIER_REQUEST, HEADER_BYTES, xid)
+
+
+def bundle_control(step: BundleControl, bundle: int, xid: int) -> bytes:
+    """Open, commit or discard a bundle that is atomic and keeps the order of its messages."""
+    return _BUNDLE.pack(VERSION, Message.BUNDLE_CONTROL, _BUNDLE.size, xid, bundle, step, ATOMIC_ORDERED)
+
+
+def bundle_add(bundle: int, xid: int, message: bytes) -> bytes:
+    """Put a message into a bundle. xid is the message's own: the wrapper has to carry the same.
+
+    Raises CompileError where the two do not fit into the 65,535 octets of a message.
+    """
+    length = 16 + len(message)
+    if length > MAX_MESSAGE_BYTES:
+        raise CompileError(f"a flow takes {len(message)} octets, more than an OpenFlow bundle message can carry")
+    return _BUNDLE_ADD.pack(VERSION, 34, length, xid, bundle, ATOMIC_ORDERED) + message
+
+
+def port_desc_request(xid: int) -> bytes:
+    return _MULTIPART.pack(VERSION, Message.MULTIPART_REQUEST, _MULTIPART.size, xid, Multipart.PORT_DESC, 0)
+
+
+def flow_stats_request(xid: int, cookie: int | None = None) -> bytes:
+    """Every flow of every table; with a cookie only those that have exactly it (the switch keeps an index of them)."""
+    mask = 0 if cookie is None else ALL_COOKIE_BITS
+    return _FLOW_STATS.pack(
+        VERSION,
+        Message.MULTIPART_REQUEST,
+        _FLOW_STATS.size,
+        xid,
+        Multipart.FLOW,
+        0,
+        TABLE_ALL,
+        PORT_ANY,
+        GROUP_ANY,
+        cookie or 0,
+        mask,
+        _MATCH_OXM,
+        4,
+    )

@@ -1,0 +1,327 @@
+"""One connected switch, over OpenFlow 1.4: `controller.switch.Switch` on top of a channel. I/O, but of no framework.
+
+Whoever owns the socket feeds `receive` with the messages that a `guard.Framer` passed (READY phase), and tells `lost`
+when the connection ends. Every method of `Switch` may be called by several green threads at a time.
+
+A change is one bundle. The switch drops a message that it rejects while the bundle is filled and would still commit the
+rest; so a barrier stands before the commit, and one error is enough to discard everything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from controller.errors import SwitchError
+from controller.flow.flow import OWNER, OWNER_LEARNED, Flow, owner_of
+from controller.openflow import requests
+from controller.openflow.changes import Changes
+from controller.openflow.decode import (
+    ErrorReply,
+    PortReason,
+    PortStatus,
+    bundle_step,
+    decode_error,
+    decode_flow_stats,
+    decode_port_status,
+    decode_ports,
+    has_more,
+    message_type,
+    message_xid,
+    multipart_type,
+)
+from controller.openflow.pending import AnswerTimeout, MakeWaiter, Pending, Request, TakeReply
+from controller.openflow.protocol import BundleControl, Message, Multipart
+from controller.switch import FlowDump, ForeignFlow
+
+LOG = logging.getLogger(__name__)
+
+CHUNK_BYTES: Final = 64 * 1024
+"""How much is handed to the channel at a time; other green threads run in between."""
+ANSWER_TIMEOUT_S: Final = 30.0
+_MESSAGE_COST_BYTES: Final = 256
+"""What taking a message costs beside reading it, as if it were so much longer."""
+MAX_BUNDLE: Final = 0xFFFFFFFF
+
+
+class Channel(Protocol):
+    """The way to one switch. The framework's seam implements it."""
+
+    def send(self, data: bytes) -> None:
+        """Send whole messages, all of them or none, in the order of the calls also when green threads compete.
+
+        May block the calling green thread. Raises OSError or SwitchError where the connection is gone.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Let other green threads run."""
+        ...
+
+    def close(self) -> None:
+        """Hang up. `Session.lost` may be called from within."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PortChange:
+    """A port appeared (before is None), disappeared (after is None) or has another name now."""
+
+    ofport: int
+    before: str | None
+    after: str | None
+
+
+class Session:
+    """Implements `Switch`. on_port_change is called in the receive loop: it must not ask the switch anything itself."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        make_waiter: MakeWaiter,
+        *,
+        dpid: int,
+        peer: str,
+        on_port_change: Callable[[PortChange], None] | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
+        self.last_error: str | None = None
+        """The latest error that came for no request of ours."""
+        self._channel = channel
+        self._pending = Pending(make_waiter)
+        self._dpid = dpid
+        self._peer = peer
+        self._on_port_change = on_port_change
+        self._timeout_s = timeout_s
+        self._alive = True
+        self._bundles = 0
+        self._unpaused_bytes = 0
+        self._ports: dict[int, str] = {}
+
+    @property
+    def dpid(self) -> int:
+        return self._dpid
+
+    @property
+    def peer(self) -> str:
+        return self._peer
+
+    @property
+    def alive(self) -> bool:
+        return self._alive
+
+    # -- what the switch says
+
+    def receive(self, message: bytes) -> None:
+        """Take one message that the framer passed. Never waits for an answer; pauses after every 64 KB or so."""
+        self._take(message)
+        # A socket with data at hand does not yield by itself.
+        self._unpaused_bytes += len(message) + _MESSAGE_COST_BYTES
+        if self._unpaused_bytes >= CHUNK_BYTES:
+            self._unpaused_bytes = 0
+            self._channel.pause()
+
+    def _take(self, message: bytes) -> None:
+        kind = message_type(message)
+        if kind == Message.ECHO_REQUEST:
+            self._send([requests.echo_reply(message)])
+        elif kind == Message.PORT_STATUS:
+            self._note_port(decode_port_status(message))
+        elif kind == Message.ERROR:
+            self._note_error(decode_error(message))
+        else:
+            request = self._pending.find(message_xid(message))
+            if request is not None:
+                request.answer(message)
+
+    def lost(self, reason: str) -> None:
+        """The connection ended: whoever waits gets a SwitchError with this reason, and so does whoever asks later."""
+        self._alive = False
+        self._pending.fail_all(reason)
+
+    def _note_error(self, error: ErrorReply) -> None:
+        request = self._pending.find(error.xid)
+        if request is None:
+            self.last_error = str(error)
+            LOG.warning("switch error without a request dpid=%016x error=%s xid=%#x", self._dpid, error, error.xid)
+            return
+        request.refuse(error)
+
+    def _note_port(self, status: PortStatus) -> None:
+        before = self._ports.get(status.ofport)
+        after = None if status.reason is PortReason.REMOVED else status.name
+        if after is None:
+            self._ports.pop(status.ofport, None)
+            before = before or status.name
+        else:
+            self._ports[status.ofport] = after
+        if before != after and self._on_port_change is not None:
+            self._on_port_change(PortChange(status.ofport, before, after))
+
+    # -- what we ask
+
+    def ping(self) -> None:
+        """Raises SwitchError where the switch does not answer an echo request in time."""
+        self._ask(requests.echo_request, lambda reply: message_type(reply) == Message.ECHO_REPLY, "echo")
+
+    def read_ports(self) -> Mapping[str, int]:
+        found: dict[int, str] = {}
+
+        def take(part: bytes) -> bool:
+            found.update(decode_ports(part))
+            if not has_more(part):
+                # here and not in the waiting thread, which may run only after the next port status was taken
+                self._ports = dict(found)
+            return not has_more(part)
+
+        self._ask(requests.port_desc_request, _of_kind(Multipart.PORT_DESC, take), "port descriptions")
+        return {name: ofport for ofport, name in found.items()}
+
+    def read_flows(self) -> FlowDump:
+        cookies: set[int] = set()
+        foreign: list[ForeignFlow] = []
+        n_learned = 0
+
+        def take(part: bytes) -> bool:
+            nonlocal n_learned
+            for cookie, table, priority, match in decode_flow_stats(part):
+                owner = owner_of(cookie)
+                if owner == OWNER:
+                    cookies.add(cookie)
+                elif owner == OWNER_LEARNED:
+                    n_learned += 1
+                else:
+                    foreign.append(ForeignFlow(table, priority, cookie, match))
+            return not has_more(part)
+
+        self._ask(requests.flow_stats_request, _of_kind(Multipart.FLOW, take), "flow dump")
+        return FlowDump(frozenset(cookies), n_learned, tuple(foreign))
+
+    def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
+        wanted = tuple(cookies)
+        found: set[int] = set()
+        n_open = len(wanted)
+
+        def take(part: bytes) -> bool:
+            nonlocal n_open
+            found.update(cookie for cookie, *_ in decode_flow_stats(part))
+            n_open -= not has_more(part)
+            return n_open == 0
+
+        if wanted:
+            request = self._pending.open(len(wanted), _of_kind(Multipart.FLOW, take))
+            with self._until_closed(request):
+                self._send(requests.flow_stats_request(xid, cookie) for xid, cookie in enumerate(wanted, request.first))
+                request.wait(self._timeout_s, f"looking for {len(wanted)} flows")
+        return frozenset(found.intersection(wanted))
+
+    # -- what we change
+
+    def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
+        changes = Changes(tuple(remove), tuple(foreign), tuple(add))
+        if not len(changes):
+            return
+        self._bundles = self._bundles % MAX_BUNDLE + 1
+        bundle = self._bundles
+        gathered = self._pending.open(len(changes), None)
+        with self._until_closed(gathered):
+            self._control(BundleControl.OPEN_REQUEST, bundle)
+            try:
+                self._send(changes.messages(bundle, gathered.first))
+                self._ask(requests.barrier_request, _is_barrier_reply, "barrier")
+                if gathered.n_errors:
+                    raise SwitchError(changes.explain(gathered))
+            except Exception:
+                self._discard(bundle)
+                raise
+            self._commit(bundle, changes, gathered)
+
+    def _commit(self, bundle: int, changes: Changes, gathered: Request) -> None:
+        try:
+            self._control(BundleControl.COMMIT_REQUEST, bundle)
+        except AnswerTimeout as error:
+            # Whether the bundle is in force is not known, and this method promises that it is known: a new connection
+            # begins with a dump.
+            self.close("it did not answer a commit in time")
+            raise SwitchError(f"{error}; hung up") from error
+        except SwitchError as error:
+            # The error for the message at fault comes before that for the commit.
+            if not gathered.n_errors:
+                raise
+            raise SwitchError(changes.explain(gathered)) from error
+
+    def _discard(self, bundle: int) -> None:
+        if not self._alive:
+            return  # the switch discards it when the connection ends
+        try:
+            self._control(BundleControl.DISCARD_REQUEST, bundle)
+        except SwitchError as error:
+            # The switch throws away an idle bundle by itself.
+            LOG.warning("bundle not discarded dpid=%016x bundle=%d error=%s", self._dpid, bundle, error)
+
+    def _control(self, step: BundleControl, bundle: int) -> None:
+        def take(reply: bytes) -> bool:
+            return message_type(reply) == Message.BUNDLE_CONTROL and bundle_step(reply) == step + 1
+
+        what = f"bundle {step.name.partition('_')[0].lower()}"
+        self._ask(lambda xid: requests.bundle_control(step, bundle, xid), take, what)
+
+    def close(self, reason: str) -> None:
+        if not self._alive:
+            return
+        LOG.info("hanging up dpid=%016x peer=%s reason=%s", self._dpid, self._peer, reason)
+        self.lost(f"we hung up: {reason}")
+        self._channel.close()
+
+    # -- how
+
+    def _ask(self, message_for: Callable[[int], bytes], take_reply: TakeReply, what: str) -> None:
+        """Send the one message made for a new xid and wait for its answer."""
+        request = self._pending.open(1, take_reply)
+        with self._until_closed(request):
+            self._send((message_for(request.first),))
+            request.wait(self._timeout_s, what)
+
+    @contextmanager
+    def _until_closed(self, request: Request) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._pending.close(request)
+
+    def _send(self, messages: Iterable[bytes]) -> None:
+        """In chunks of at most CHUNK_BYTES, with a pause after each."""
+        chunk: list[bytes] = []
+        n_bytes = 0
+        for message in messages:
+            if n_bytes + len(message) > CHUNK_BYTES:
+                self._send_chunk(b"".join(chunk))
+                self._channel.pause()
+                chunk, n_bytes = [], 0
+            chunk.append(message)
+            n_bytes += len(message)
+        self._send_chunk(b"".join(chunk))
+
+    def _send_chunk(self, data: bytes) -> None:
+        if not self._alive:
+            raise SwitchError("the switch is not connected any more")
+        try:
+            self._channel.send(data)
+        except OSError as error:
+            raise SwitchError(f"sending to the switch failed: {error}") from error
+
+
+def _is_barrier_reply(reply: bytes) -> bool:
+    return message_type(reply) == Message.BARRIER_REPLY
+
+
+def _of_kind(kind: Multipart, take: TakeReply) -> TakeReply:
+    """Take only multipart replies of this kind: a peer may put our xid on something else."""
+
+    def take_checked(reply: bytes) -> bool:
+        return message_type(reply) == Message.MULTIPART_REPLY and multipart_type(reply) == kind and take(reply)
+
+    return take_checked
