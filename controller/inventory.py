@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from controller.pipeline.compile import Carrier
 from controller.policy.model import Dpid, Host, Policy
 
 MAX_OFPORT = 0xFF00
@@ -33,7 +34,7 @@ class Bindings:
     rivals: Mapping[str, tuple[Dpid, ...]] = field(default_factory=dict)
 
 
-def bind(policy: Policy, bridges: Iterable[BridgePorts], before: Bindings) -> Bindings:
+def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> Bindings:
     """Bind every endpoint to the port of its name.
 
     An endpoint with a host is looked for on that host's bridge only. One without stays on the bridge where it was as
@@ -66,6 +67,27 @@ def bind(policy: Policy, bridges: Iterable[BridgePorts], before: Bindings) -> Bi
             if others:
                 rivals[endpoint.name] = others
     return Bindings(seats, home, rivals)
+
+
+def find_carriers(
+    policy: Policy, bridges: Collection[BridgePorts], bindings: Bindings
+) -> Mapping[Dpid, tuple[Carrier, ...]]:
+    """The ports of every bridge that lead to other hosts, and who is behind them.
+
+    A host's trunk leads to every other host that has one. An endpoint is where it is bound.
+    """
+    trunks = [host for host in policy.hosts.values() if host.trunk is not None]
+    joined = {bridge.dpid: host for bridge in bridges for host in trunks if _is_on(host, bridge)} if trunks else {}
+    found: dict[Dpid, tuple[Carrier, ...]] = {}
+    for bridge in bridges:
+        host = joined.get(bridge.dpid)
+        ofport = bridge.ports.get(host.trunk) if host is not None and host.trunk is not None else None
+        if host is None or ofport is None or ofport >= MAX_OFPORT:
+            continue
+        others = (bindings.seats.get(dpid, {}) for dpid in joined if dpid != bridge.dpid)
+        seats = tuple(name for seated in others for name in seated)
+        found[bridge.dpid] = (Carrier(ofport, seats, host.native),)
+    return found
 
 
 def _is_on(host: Host, bridge: BridgePorts) -> bool:

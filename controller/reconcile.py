@@ -28,7 +28,7 @@ from controller.control import (
 from controller.diff import Difference
 from controller.errors import SwitchError
 from controller.flow.flow import Flow
-from controller.inventory import Bindings, bind
+from controller.inventory import Bindings, bind, find_carriers
 from controller.loop import Loop
 from controller.pipeline import PIPELINE
 from controller.pipeline.compile import Compiled, compile_bridge
@@ -209,11 +209,13 @@ class Reconciler:
 
     def _compile(self, document: Document, policy: Policy) -> Draft:
         bridges = dict(self._bridges)  # one may connect meanwhile; it is bound when its ports are read
-        bindings = bind(policy, [bridge.observed for bridge in bridges.values()], self._bindings)
+        observed = [bridge.observed for bridge in bridges.values()]
+        bindings = bind(policy, observed, self._bindings)
+        carriers = find_carriers(policy, observed, bindings)
         compiled: dict[Dpid, Compiled] = {}
         differences: dict[Dpid, Difference[int, Flow]] = {}
         for dpid, bridge in bridges.items():
-            compiled[dpid] = compile_bridge(policy, bindings.seats[dpid], bridge.compiled)
+            compiled[dpid] = compile_bridge(policy, bindings.seats[dpid], bridge.compiled, carriers.get(dpid, ()))
             differences[dpid] = bridge.tally.difference(bridge.compiled, compiled[dpid])
         return Draft(document, policy, bindings, compiled, differences)
 

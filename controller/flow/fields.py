@@ -140,10 +140,12 @@ OUT_PORT = Slice("out_port", REG1, 0, 32)
 """The ofport a packet is on its way to. 0: none yet."""
 LEARNED = Slice("learned", REG2, 0, 1)
 """1: the source MAC stands in the table of learned MACs."""
+FROM_HOST = Slice("from_host", REG2, 1, 1)
+"""1: the packet came from another host, over a trunk or a tunnel."""
 SENDER_SET = Slice("sender_set", REG3, 0, 32)
 """Which networks a frame of an untagged shared member is admitted to, as a hash of their numbers. 0: one only."""
 
-REGISTERS: tuple[Slice, ...] = (NETWORK, OUT_PORT, LEARNED, SENDER_SET)
+REGISTERS: tuple[Slice, ...] = (NETWORK, OUT_PORT, LEARNED, FROM_HOST, SENDER_SET)
 
 
 def refuse_overlaps(slices: tuple[Slice, ...]) -> None:

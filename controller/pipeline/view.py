@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from controller.errors import pointer
 from controller.flow.flow import OWNER_LEARNED, content_cookie
 from controller.mac import Mac
-from controller.policy.model import Attach, Endpoint, Members, Network, ips_in
+from controller.policy.model import Attach, Endpoint, Members, Network, ips_in, tag_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,43 +96,77 @@ class MemberView:
     port: its ofport. mac: None where the switch learns. ipv4, ipv6: its declared addresses in this network as integers,
     the link-local address of its MAC among them where it has any IPv6. tag: the VID on its port, None: plain frames.
     shared: the same endpoint in all its networks, where it is untagged in several.
+    remote: it is on another host, and `port` is the carrier that leads there.
     """
 
-    __slots__ = ("endpoint", "ipv4", "ipv6", "mac", "network", "number", "open", "origin", "port", "shared", "tag")
+    __slots__ = (
+        "endpoint",
+        "ipv4",
+        "ipv6",
+        "mac",
+        "network",
+        "number",
+        "open",
+        "origin",
+        "port",
+        "remote",
+        "shared",
+        "tag",
+    )
 
-    def __init__(self, network: Network, endpoint: Endpoint, port: int, shared: SharedMember | None) -> None:
+    def __init__(
+        self, network: Network, endpoint: Endpoint, port: int, shared: SharedMember | None, remote: bool = False
+    ) -> None:
         self.network = network
         self.endpoint = endpoint
         self.port = port
         self.shared = shared
+        self.remote = remote
         self.number = network.number
         self.open = network.members is Members.OPEN
         self.mac: Mac | None = endpoint.mac
-        self.tag: int | None = network.vlan if endpoint.attach is Attach.TAGGED else None
+        self.tag = tag_of(network, endpoint.native) if endpoint.attach is Attach.TAGGED else None
         self.origin = pointer("endpoints", endpoint.name)
         self.ipv4, self.ipv6 = addresses_in(endpoint, network)
 
-    @property
-    def learned_cookie(self) -> int:
-        """The cookie of what is learned on this port in this network: the switch counts its limit by it."""
-        return content_cookie(OWNER_LEARNED, (self.number, self.port))
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A network on the way to other hosts: the trunk port that leads there.
+
+    tag: the VID that tells it there, None: its frames are plain. learning: how many of its ports there learn.
+    """
+
+    port: int
+    tag: int | None
+    learning: int
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkView:
-    """A network and its members' ports on this bridge, ascending. learning: those whose MACs the switch learns."""
+    """A network and its members' ports on this bridge, ascending. learning: those whose MACs the switch learns.
+
+    carried: the carriers to other hosts that have members of it.
+    """
 
     network: Network
     ports: tuple[int, ...]
     learning: tuple[int, ...]
+    carried: tuple[Carried, ...] = ()
 
     @property
     def origin(self) -> str:
         return pointer("networks", self.network.name)
 
 
+def learned_cookie(network: Network, port: int) -> int:
+    """The cookie of what is learned on a port in a network: the switch counts its limit by it."""
+    return content_cookie(OWNER_LEARNED, (network.number, port))
+
+
 @dataclass(frozen=True, slots=True)
 class SharedView:
-    """All untagged shared members of the bridge, by port."""
+    """All untagged shared members of the bridge, by port. remote: those on other hosts, each behind its carrier."""
 
     members: tuple[SharedMember, ...]
+    remote: tuple[SharedMember, ...] = ()

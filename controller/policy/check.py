@@ -16,7 +16,7 @@ from controller.errors import Problem
 from controller.mac import Mac
 from controller.policy import rules
 from controller.policy.findings import Nearest
-from controller.policy.model import Address, Attach, Cidr, Endpoint, Host, Members, Network, Policy, ips_in
+from controller.policy.model import Address, Attach, Cidr, Endpoint, Members, Network, Policy, ips_in
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -54,7 +54,7 @@ class Checker:
         """As the function `check`. known: for a policy from which objects with problems of their own are missing."""
         self._now = {}
         survey = _survey(policy, known or Known(policy.networks, policy.hosts))
-        problems = [*_check_numbers(policy.networks.values()), *_check_hosts(policy.hosts.values()), *survey.problems]
+        problems = [*_check_numbers(policy.networks.values()), *_check_hosts(policy, survey.networks), *survey.problems]
         members = policy.members if known is None and survey.sound else _members(policy)
         singles: dict[str, _Singles] = {}
         for name, network in policy.networks.items():
@@ -98,13 +98,14 @@ class Checker:
 class _Survey:
     """What one pass over all endpoints finds. sound: every network named is known."""
 
+    networks: Collection[str]
     problems: list[Problem] = field(default_factory=list)
     shared: list[Endpoint] = field(default_factory=list)
     sound: bool = True
 
 
 def _survey(policy: Policy, known: Known) -> _Survey:
-    survey, nearest = _Survey(), Nearest()
+    survey, nearest = _Survey(known.networks), Nearest()
     on_port: dict[str, Endpoint] = {}
     crowded: dict[str, list[Endpoint]] = {}
     networks, hosts = known.networks, policy.hosts
@@ -126,9 +127,18 @@ def _survey(policy: Policy, known: Known) -> _Survey:
                 at = ("endpoints", endpoint.name, "host")
                 hint = nearest.hint("host", endpoint.host, known.hosts)
                 survey.problems.append(rules.UNKNOWN_HOST.problem(at, hint, host=endpoint.host))
+            elif host is not None and host.trunk == endpoint.port:
+                at = ("endpoints", endpoint.name, "port")
+                survey.problems.append(rules.TRUNK_PORT.problem(at, port=endpoint.port, host=host.name))
             elif host is not None and host.bridge == endpoint.port:
                 at = ("endpoints", endpoint.name, "port")
                 survey.problems.append(rules.LOCAL_PORT.problem(at, port=endpoint.port))
+    trunks = {host.trunk: host.name for host in policy.hosts.values() if host.trunk is not None}
+    for port, host_name in trunks.items():
+        found = on_port.get(port)
+        if found is not None and found.host is None:
+            at = ("endpoints", found.name, "port")
+            survey.problems.append(rules.TRUNK_PORT.problem(at, port=port, host=host_name))
     for endpoints in crowded.values():
         survey.problems += _check_port(endpoints)
     return survey
@@ -165,10 +175,16 @@ def _check_numbers(networks: Iterable[Network]) -> Iterator[Problem]:
             yield rules.NUMBER_TWICE.problem(("networks", network.name), number=network.number, other=other)
 
 
-def _check_hosts(hosts: Iterable[Host]) -> Iterator[Problem]:
+def _check_hosts(policy: Policy, networks: Collection[str]) -> Iterator[Problem]:
     dpids: dict[int, str] = {}
     bridges: dict[str, str] = {}
-    for host in hosts:
+    nearest = Nearest()
+    for host in policy.hosts.values():
+        if host.native is not None and host.native not in networks:
+            hint = nearest.hint("network", host.native, networks)
+            yield rules.UNKNOWN_NETWORK.problem(("hosts", host.name, "native"), hint, network=host.native)
+        if host.trunk is not None and host.trunk == host.bridge:
+            yield rules.LOCAL_PORT.problem(("hosts", host.name, "trunk"), port=host.trunk)
         if host.dpid is not None and (other := dpids.setdefault(host.dpid, host.name)) != host.name:
             yield rules.DPID_TWICE.problem(("hosts", host.name, "dpid"), other=other, dpid=f"{host.dpid:016x}")
         if host.bridge is not None and (other := bridges.setdefault(host.bridge, host.name)) != host.name:
@@ -251,7 +267,7 @@ def _edges(network: Network) -> dict[Held, tuple[rules.Rule, Cidr]]:
 
 def _check_attachment(network: Network, endpoint: Endpoint) -> Iterator[Problem]:
     if endpoint.attach is Attach.TAGGED:
-        if network.vlan is None:
+        if network.vlan is None and network.name != endpoint.native:
             yield rules.TAG_MISSING.problem(("endpoints", endpoint.name, "attach"), network=network.name)
     elif endpoint.shared and network.members is Members.OPEN:
         index = endpoint.networks.index(network.name)

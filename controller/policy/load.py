@@ -65,13 +65,11 @@ class Strict(Enum):
 
 DOCUMENT_KEYS = ("apiVersion", "defaults", "hosts", "networks", "endpoints")
 DEFAULTS_KEYS = ("intra_network", "inter_network", "port_security")
-HOST_KEYS = ("dpid", "bridge")
+HOST_KEYS = ("dpid", "bridge", "trunk", "native")
 NETWORK_KEYS = ("vlan", "vni", "cidrs", "mode", "members", "macs_per_port", "mac_age_s")
-ENDPOINT_KEYS = ("network", "networks", "attach", "host", "port", "mac", "ips", "labels")
+ENDPOINT_KEYS = ("network", "networks", "attach", "native", "host", "port", "mac", "ips", "labels")
 
-LATER = frozenset(
-    ("overlay", "groups", "filters", "tiers", "rules", "rewrites", "ovsdb", "vtep", "trunks", "gateway", "uplink")
-)
+LATER = frozenset(("overlay", "groups", "filters", "tiers", "rules", "rewrites", "ovsdb", "vtep", "gateway", "uplink"))
 """Keys of the whole design that this version does not have."""
 
 MACS_PER_PORT_MAX = 4096
@@ -256,7 +254,15 @@ def _read_host(name: str, fields: _Fields) -> Host:
     if ("dpid" in fields.value) == ("bridge" in fields.value):
         hint = "leave one out" if "dpid" in fields.value else "bridge: br0, or dpid with 16 hexadecimal digits"
         fields.say("a host is named by exactly one of dpid and bridge", hint)
-    return Host(name, dpid=fields.take("dpid", read_dpid), bridge=fields.take("bridge", read_port))
+    if "native" in fields.value and "trunk" not in fields.value:
+        fields.say("native names the network that is plain on the trunk, and there is no trunk", "add trunk", "native")
+    return Host(
+        name,
+        dpid=fields.take("dpid", read_dpid),
+        bridge=fields.take("bridge", read_port),
+        trunk=fields.take("trunk", read_port),
+        native=fields.take("native", read_text),
+    )
 
 
 def _read_network(name: str, fields: _Fields) -> Network:
@@ -300,15 +306,22 @@ def _read_endpoint(name: str, fields: _Fields) -> Endpoint:
             fields.say("an endpoint without a mac has no ips", "give it a mac; addresses belong to a known one", "ips")
         if len(networks) > 1:
             fields.say("an endpoint without a mac is in one network only", "give it a mac", "networks")
+    attach = fields.take("attach", _read_attach) or Attach.UNTAGGED
+    native = fields.take("native", read_text)
+    if native is not None and attach is not Attach.TAGGED:
+        fields.say("only a tagged endpoint has a native network", "write attach: tagged, or leave it out", "native")
+    elif native is not None and native not in networks:
+        fields.say(f"{shown(native)} is not one of its networks", "name one of its networks", "native")
     return Endpoint(
         name,
         networks=networks,
         port=port or "",
-        attach=fields.take("attach", _read_attach) or Attach.UNTAGGED,
+        attach=attach,
         host=fields.take("host", read_text),
         mac=mac,
         ips=ips,
         labels=_read_labels(fields),
+        native=native,
     )
 
 

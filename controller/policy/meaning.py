@@ -86,9 +86,11 @@ def _networks_of(policy: Policy, sender: Endpoint, frame: Packet) -> tuple[list[
     networks = [policy.networks[name] for name in sender.networks]
     if sender.attach is Attach.UNTAGGED:
         return ([], f"{sender.name} is untagged and sent a tag") if frame.tags else (networks, "")
+    if sender.native is not None and not frame.tags:
+        return [policy.networks[sender.native]], ""
     if len(frame.tags) != 1:
         return [], f"{sender.name} is tagged and sent {len(frame.tags)} tags"
-    chosen = [network for network in networks if network.vlan == frame.tags[0]]
+    chosen = [network for network in networks if network.vlan == frame.tags[0] and network.name != sender.native]
     return chosen, "" if chosen else f"{sender.name} has no network with VLAN {frame.tags[0]}"
 
 
@@ -297,7 +299,8 @@ class _Here:
         return {*_addresses(target, self.network, 4), _ALL_ONES_IPV4, *broadcasts}
 
     def deliver(self, target: Endpoint, frame: Packet) -> tuple[int, Packet]:
-        tags = (self.network.vlan,) if target.attach is Attach.TAGGED and self.network.vlan else ()
+        is_tagged = target.attach is Attach.TAGGED and target.native != self.network.name
+        tags = (self.network.vlan,) if is_tagged and self.network.vlan else ()
         return self.bindings[target.name], frame.with_tags(*tags)
 
 

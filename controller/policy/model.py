@@ -42,7 +42,7 @@ class Members(Enum):
 
 
 class Attach(Enum):
-    """UNTAGGED: plain frames on the port. TAGGED: one 802.1Q tag a network, its `vlan`."""
+    """UNTAGGED: plain frames on the port. TAGGED: one 802.1Q tag a network, its `vlan`, but plain in the native one."""
 
     UNTAGGED = "untagged"
     TAGGED = "tagged"
@@ -79,6 +79,7 @@ class Endpoint:
 
     networks: names, in the document's order, no duplicates, at least one.
     host: a name in `Policy.hosts`, or None: whichever bridge shows a port of that name.
+    native: of a TAGGED endpoint's networks the one whose frames are plain (IEEE 802.1Q: the port VLAN), or None.
     mac: None only in OPEN networks (then `ips` is empty too): the switch learns.
     """
 
@@ -90,6 +91,7 @@ class Endpoint:
     mac: Mac | None = None
     ips: tuple[Address, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    native: str | None = None
 
     @property
     def shared(self) -> bool:
@@ -98,11 +100,17 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Names a bridge, by datapath id or by its name (the name of its local port). Exactly one is given."""
+    """Names a bridge, by datapath id or by its name (the name of its local port). Exactly one is given.
+
+    trunk: the port on which it carries networks, each under its `vlan`, to all other hosts that have a trunk; or None.
+    native: the network whose frames are plain on the trunk, or None.
+    """
 
     name: str
     dpid: Dpid | None = None
     bridge: str | None = None
+    trunk: str | None = None
+    native: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,11 @@ class Policy:
 
 
 EMPTY_POLICY = Policy(networks={}, endpoints={}, hosts={})
+
+
+def tag_of(network: Network, native: str | None) -> Vlan | None:
+    """The tag of a network's frames where networks are told by tags: none for the native one."""
+    return None if network.name == native else network.vlan
 
 
 def ips_in(endpoint: Endpoint, network: Network) -> tuple[Address, ...]:

@@ -46,6 +46,7 @@ PORT_TAKEN_ANYWHERE = Rule(
     "endpoint {other} is on a port {port} already, and not both of them name a host",
     "name the host of each where two bridges have ports of that name",
 )
+TRUNK_PORT = Rule("{port} is the trunk of host {host}, which carries networks", "the name of another port")
 LOCAL_PORT = Rule(
     "{port} is the local port of bridge {port} itself, which never carries an endpoint", "the name of another port"
 )

@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "switch": {"flow"},
     "openflow": {"errors", "diff", "flow", "switch", "mac"},
     "control": {"errors", "policy"},
-    "inventory": {"policy"},
+    "inventory": {"policy", "pipeline"},
     "fail_mode": set(),
     "revisions": {"control"},
     "plan_report": {"control", "diff", "flow", "inventory", "pipeline", "policy"},

@@ -4,41 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.flow.actions import Clone, PopVlan, Resubmit, SetField
-from controller.flow.fields import IN_PORT, NETWORK, VLAN_VID
+from controller.flow.actions import Action, Clone, Load, PopVlan, Resubmit, SetField
+from controller.flow.fields import FROM_HOST, IN_PORT, NETWORK, VLAN_VID
 from controller.flow.flow import Flow
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import MemberView, SharedView
-from controller.policy.model import Attach
+from controller.pipeline.view import MemberView, NetworkView, SharedView
 
 UNTAGGED = 0
 PRESENT = 0x1000
 """OFPVID_PRESENT: the bit of vlan_vid that says that there is a tag."""
 
 
+def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
+    into = (Load(FROM_HOST, 1), SetField(NETWORK.field, view.network.number))
+    for carried in view.carried:
+        why = "frames on this trunk with this tag, or with none, are in the network that it tells"
+        yield _classify(emit, carried.port, carried.tag, into, view.origin, why)
+
+
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
-    endpoint = member.endpoint
-    if endpoint.attach is Attach.UNTAGGED and endpoint.shared:
-        return  # one flow for all its networks: _shared
+    if member.remote or member.shared is not None:  # a shared member has one flow for all its networks: _shared
+        return
+    why = "frames of this port with this tag are in the network whose tag it is"
     if member.tag is None:
-        match = (IN_PORT(member.port), VLAN_VID(UNTAGGED))
-        yield emit(
-            "port",
-            match,
-            (SetField(NETWORK.field, member.number),),
-            goto="source_mac",
-            origin=member.origin,
-            why="untagged frames of this port are in its one network",
-        )
+        why = "untagged frames of this port are in its one network"
+    into = (SetField(NETWORK.field, member.number),)
+    yield _classify(emit, member.port, member.tag, into, member.origin, why)
+
+
+def _classify(emit: Emit, port: int, tag: int | None, into: tuple[Action, ...], origin: str, why: str) -> Flow:
+    if tag is None:
+        match, actions = (IN_PORT(port), VLAN_VID(UNTAGGED)), into
     else:
-        yield emit(
-            "port",
-            (IN_PORT(member.port), VLAN_VID(PRESENT | member.tag)),
-            (PopVlan(), SetField(NETWORK.field, member.number)),
-            goto="source_mac",
-            origin=member.origin,
-            why="frames of this port with this tag are in the network whose tag it is",
-        )
+        match, actions = (IN_PORT(port), VLAN_VID(PRESENT | tag)), (PopVlan(), *into)
+    return emit("port", match, actions, goto="source_mac", origin=origin, why=why)
 
 
 def _shared(emit: Emit, view: SharedView) -> Iterator[Flow]:
@@ -58,10 +57,11 @@ CLASSIFY = Stage(
     name="classify",
     purpose="Port and tag decide the network. An unknown port, and a tag that the port does not carry, end here.",
     matches=frozenset({IN_PORT, VLAN_VID}),
-    writes=frozenset({NETWORK.field, VLAN_VID}),
+    writes=frozenset({FROM_HOST.field, NETWORK.field, VLAN_VID}),
     next=("source_mac",),
     priorities={"port": Priority(100, "a port of an endpoint, with or without its tag")},
     miss=Miss("no endpoint is bound to this port, or the port does not carry this tag"),
+    network=_network,
     member=_member,
     shared=_shared,
 )

@@ -9,24 +9,30 @@ from controller.flow.fields import NETWORK, OUT_PORT, VLAN_VID
 from controller.flow.flow import Flow
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.stages.classify import PRESENT
-from controller.pipeline.view import MemberView
+from controller.pipeline.view import MemberView, NetworkView
+
+
+def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
+    for carried in view.carried:
+        why = "other hosts have members of this network, and tell it by this tag or by none"
+        yield _deliver(emit, view.network.number, carried.port, carried.tag, view.origin, why)
 
 
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
-    output = Output(member.port)
-    actions: tuple[Action, ...] = (output,)
+    if member.remote:
+        return
     why = "the member receives plain frames of this network"
     if member.tag is not None:
-        # On a copy: the same frame may be on its way to members that want it without a tag.
-        actions = (Clone((PushVlan(), SetField(VLAN_VID, PRESENT | member.tag), output)),)
         why = "the member receives frames of this network with its tag"
-    yield emit(
-        "member",
-        (OUT_PORT(member.port), NETWORK(member.number)),
-        actions,
-        origin=member.origin,
-        why=why,
-    )
+    yield _deliver(emit, member.number, member.port, member.tag, member.origin, why)
+
+
+def _deliver(emit: Emit, network: int, port: int, tag: int | None, origin: str, why: str) -> Flow:
+    actions: tuple[Action, ...] = (Output(port),)
+    if tag is not None:
+        # On a copy: the same frame may be on its way to members that want it without a tag.
+        actions = (Clone((PushVlan(), SetField(VLAN_VID, PRESENT | tag), *actions)),)
+    return emit("member", (OUT_PORT(port), NETWORK(network)), actions, origin=origin, why=why)
 
 
 DELIVER = Stage(
@@ -38,5 +44,6 @@ DELIVER = Stage(
     priorities={"member": Priority(100, "a port in one of its networks")},
     miss=Miss("the port is not in this network"),
     outputs=True,
+    network=_network,
     member=_member,
 )

@@ -12,6 +12,7 @@ from controller.flow.fields import (
     ARP_TPA,
     ETH_DST,
     ETH_TYPE,
+    FROM_HOST,
     IPV4_DST,
     IPV6_DST,
     NETWORK,
@@ -81,8 +82,19 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
             why="the broadcast address of the network's prefix is for every member",
         )
 
+    for carried in view.carried:
+        yield emit(
+            "own",
+            (OUT_PORT(carried.port), NETWORK(view.network.number), FROM_HOST(0)),
+            goto="deliver",
+            origin=view.origin,
+            why="the network has members on other hosts; what came from another host never goes to a third",
+        )
+
 
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    if member.remote:
+        return
     here = (OUT_PORT(member.port), NETWORK(member.number))
     if member.mac is None:
         yield emit("own", here, goto="deliver", origin=member.origin, why="any MAC may be behind a port that learns")
@@ -93,14 +105,14 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
 
 def _shared(emit: Emit, view: SharedView) -> Iterator[Flow]:
     """Where a frame is admitted to several networks and the target takes it from several: only the first delivers."""
-    senders: dict[SenderSet, set[int]] = {}
-    for member in view.members:
+    senders: dict[SenderSet, set[str]] = {}
+    for member in (*view.members, *view.remote):
         for one in member.sets():
-            senders.setdefault(one, set()).add(member.port)
+            senders.setdefault(one, set()).add(member.endpoint)
     for target in view.members:
         taken = _taken(target)
-        for one, ports in senders.items():
-            if ports == {target.port}:
+        for one, names in senders.items():
+            if names == {target.endpoint}:
                 continue
             for conditions, networks in taken.items():
                 for network in sorted(one.networks & networks)[1:]:
@@ -126,7 +138,18 @@ EGRESS = Stage(
     name="egress",
     purpose="A frame is handed to a member only if it is for that member's MAC and addresses, or for all.",
     matches=frozenset(
-        {ARP_OP, ARP_TPA, ETH_DST, ETH_TYPE, IPV4_DST, IPV6_DST, NETWORK.field, OUT_PORT.field, SENDER_SET.field}
+        {
+            ARP_OP,
+            ARP_TPA,
+            ETH_DST,
+            ETH_TYPE,
+            FROM_HOST.field,
+            IPV4_DST,
+            IPV6_DST,
+            NETWORK.field,
+            OUT_PORT.field,
+            SENDER_SET.field,
+        }
     ),
     next=("deliver",),
     priorities={

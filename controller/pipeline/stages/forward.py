@@ -21,10 +21,11 @@ def copies(emit: Emit, ports: tuple[int, ...]) -> tuple[Action, ...]:
 
 def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     network = NETWORK(view.network.number)
+    to_group = ETH_DST(GROUP_BIT, GROUP_BIT)
     yield emit(
         "group",
-        (network, ETH_DST(GROUP_BIT, GROUP_BIT)),
-        copies(emit, view.ports),
+        (network, to_group),
+        copies(emit, (*view.ports, *(carried.port for carried in view.carried))),
         origin=view.origin,
         why="broadcast and multicast go to every member of this network and no other",
     )

@@ -9,6 +9,7 @@ from controller.flow.fields import (
     ARP_OP,
     ARP_SHA,
     ARP_SPA,
+    ETH_SRC,
     ETH_TYPE,
     ICMPV6_CODE,
     ICMPV6_TYPE,
@@ -24,6 +25,7 @@ from controller.flow.fields import (
     SENDER_SET,
     UDP_DST,
     UDP_SRC,
+    Term,
 )
 from controller.flow.flow import Flow
 from controller.pipeline.protocols import (
@@ -41,7 +43,7 @@ from controller.pipeline.protocols import (
     UDP,
 )
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, MemberView, SenderSet
+from controller.pipeline.view import BridgeView, MemberView, NetworkView, SenderSet
 
 _DHCP = (
     ETH_TYPE(IPV4),
@@ -67,15 +69,12 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
 
 
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
-    here = (IN_PORT(member.port), NETWORK(member.number))
+    here: tuple[Term, ...] = (IN_PORT(member.port), NETWORK(member.number))
     if member.mac is None:
-        yield emit(
-            "full",
-            (*here, LEARNED(0)),
-            origin=member.origin,
-            why="this port has macs_per_port MACs already, and this one is not among them",
-        )
+        yield _full(emit, here, member.origin)
         return
+    if member.remote:
+        here = (*here, ETH_SRC(member.mac.value))  # others share the port that leads to its host
     sha = ARP_SHA(member.mac.value)
     for ip in member.ipv4:
         yield emit(
@@ -126,6 +125,17 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         yield from _declared_elsewhere(emit, member)
 
 
+def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
+    for carried in view.carried:
+        if carried.learning:
+            yield _full(emit, (IN_PORT(carried.port), NETWORK(view.network.number)), view.origin)
+
+
+def _full(emit: Emit, here: tuple[Term, ...], origin: str) -> Flow:
+    why = "this port has macs_per_port MACs already, and this one is not among them"
+    return emit("full", (*here, LEARNED(0)), origin=origin, why=why)
+
+
 def _ipv4_mark(member: MemberView, address: int) -> tuple[Action, ...]:
     return () if member.shared is None else _mark(member.shared.with_ipv4(address))
 
@@ -159,6 +169,7 @@ SOURCE_IP = Stage(
             ARP_OP,
             ARP_SHA,
             ARP_SPA,
+            ETH_SRC,
             ETH_TYPE,
             ICMPV6_CODE,
             ICMPV6_TYPE,
@@ -178,13 +189,14 @@ SOURCE_IP = Stage(
     writes=frozenset({SENDER_SET.field}),
     next=("source_nd", "answer", "forward"),
     priorities={
-        "full": Priority(400, "a MAC that was not learned, on a port that learns"),
         "own": Priority(300, "a member with its own address, or without one yet"),
+        "full": Priority(270, "a MAC that was neither declared nor learned, on a port that learns"),
         "dhcp": Priority(250, "a member that has no address yet"),
         "declared": Priority(200, "a declared address on a port that learns"),
         "learned": Priority(100, "any other address on a port that learns"),
     },
     miss=Miss("the source address is not the member's own, or the ethertype is not listed"),
     bridge=_bridge,
+    network=_network,
     member=_member,
 )

@@ -9,7 +9,8 @@ from controller.flow.fields import ETH_DST, ETH_SRC, ETH_TYPE, IN_PORT, LEARNED,
 from controller.flow.flow import Flow
 from controller.pipeline.protocols import GROUP_BIT, SERVICE_TAG, VLAN_TAG
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, MemberView
+from controller.pipeline.view import BridgeView, MemberView, NetworkView, learned_cookie
+from controller.policy.model import Network
 
 TAG_PRESENT = 0x1000
 RESERVED = 0x0180C2000000
@@ -50,22 +51,32 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
                 why="this MAC is declared for one port and cannot be learned on another",
             )
         return
+    yield _learning(emit, member.network, member.port, 1, member.origin)
+
+
+def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
+    for carried in view.carried:
+        if carried.learning:
+            yield _learning(emit, view.network, carried.port, carried.learning, view.origin)
+
+
+def _learning(emit: Emit, network: Network, port: int, n_ports: int, origin: str) -> Flow:
     learn = Learn(
         table=emit.table("learned"),
-        cookie=member.learned_cookie,
+        cookie=learned_cookie(network, port),
         priority=LEARNED_PRIORITY,
-        idle_timeout_s=member.network.mac_age_s,
-        limit=member.network.macs_per_port,
+        idle_timeout_s=network.mac_age_s,
+        limit=network.macs_per_port * n_ports,
         match=((NETWORK, NETWORK), (whole(ETH_SRC), whole(ETH_DST))),
         loads=((whole(IN_PORT), OUT_PORT),),
         result=LEARNED,
     )
-    yield emit(
+    return emit(
         "learning",
-        here,
+        (IN_PORT(port), NETWORK(network.number)),
         (learn,),
         goto="source_ip",
-        origin=member.origin,
+        origin=origin,
         why="the MACs of this port are learned, as many as macs_per_port allows",
     )
 
@@ -85,5 +96,6 @@ SOURCE_MAC = Stage(
     },
     miss=Miss("the source MAC is not the one declared for this port"),
     bridge=_bridge,
+    network=_network,
     member=_member,
 )

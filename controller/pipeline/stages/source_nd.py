@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.flow.fields import (
+    ETH_SRC,
     ETH_TYPE,
     ICMPV6_CODE,
     ICMPV6_TYPE,
@@ -66,7 +67,9 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     if member.mac is None or not member.ipv6:
         return
-    here = (IN_PORT(member.port), NETWORK(member.number))
+    here: tuple[Term, ...] = (IN_PORT(member.port), NETWORK(member.number))
+    if member.remote:
+        here = (*here, ETH_SRC(member.mac.value))  # others share the port that leads to its host
     yield emit(
         "own",
         (*here, *_nd(NEIGHBOR_SOLICITATION), ND_SLL(member.mac.value)),
@@ -89,7 +92,7 @@ SOURCE_ND = Stage(
     name="source_nd",
     purpose="Neighbor discovery claims only what is the member's own. Other IPv6 passes through.",
     matches=frozenset(
-        {ETH_TYPE, ICMPV6_CODE, ICMPV6_TYPE, IN_PORT, IP_PROTO, ND_SLL, ND_TARGET, ND_TLL, NETWORK.field}
+        {ETH_SRC, ETH_TYPE, ICMPV6_CODE, ICMPV6_TYPE, IN_PORT, IP_PROTO, ND_SLL, ND_TARGET, ND_TLL, NETWORK.field}
     ),
     next=("answer", "forward"),
     priorities={

@@ -17,7 +17,7 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
         yield emit(
             "unknown",
             (NETWORK(view.network.number), OUT_PORT(0)),
-            copies(emit, view.learning),
+            copies(emit, (*view.learning, *(carried.port for carried in view.carried if carried.learning))),
             origin=view.origin,
             why="a MAC that nobody has been heard with may be behind any port that learns",
         )
