@@ -38,6 +38,8 @@ MANY_MEMBERS = Rule(
 DPID_TWICE = Rule("host {other} has the same dpid {dpid}", "name each bridge once")
 BRIDGE_TWICE = Rule("host {other} has the same bridge {bridge}", "name each bridge once, or name it by its dpid")
 
+VTEP_TWICE = Rule("host {other} has the same vtep {vtep}", "each host has an address of its own")
+
 UNKNOWN_NETWORK = Rule("there is no network {network}", "add it under networks, or leave the endpoint out")
 UNKNOWN_HOST = Rule("there is no host {host}", "add it under hosts, or leave the key out")
 
