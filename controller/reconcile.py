@@ -26,7 +26,7 @@ from controller.control import (
     Stored,
 )
 from controller.diff import Difference
-from controller.errors import SwitchError
+from controller.errors import CompileError, SwitchError
 from controller.flow.flow import Flow
 from controller.inventory import Bindings, bind
 from controller.loop import Loop
@@ -241,7 +241,7 @@ class Reconciler:
         wake = bridge.wake = self._loop.waiter()
         try:
             self._settle(bridge, switch)
-        except SwitchError as error:
+        except (SwitchError, CompileError) as error:
             wait_s = bridge.note_failure(str(error))
             LOG.warning("not in force dpid=%016x retry_s=%.1f error=%s", bridge.dpid, wait_s, error)
         bridge.tell_settled()
