@@ -58,7 +58,7 @@ def _form_term(field: Field, value: int, mask: int) -> str:
 
 
 def _form_mask(field: Field, mask: int) -> str:
-    """The length of a prefix where it is one: ovs-ofctl takes an IPv6 mask that begins with a digit for such a length."""
+    """The length where it is a prefix: ovs-ofctl takes an IPv6 mask that begins with a digit for a length."""
     ones = mask.bit_count()
     if field.form in (Form.IPV4, Form.IPV6) and mask == field.all_ones >> (field.n_bits - ones) << (
         field.n_bits - ones
