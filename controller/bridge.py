@@ -76,17 +76,21 @@ class Bridge:
         self.tally.replace(self.compiled, compiled)
         self.touched.update(flow.cookie for flow in changes.add)
         self.touched.update(changes.remove)
+        # Freed one segment after the other: freeing all at once is one step of the interpreter, which no thread
+        # interrupts.
+        segments = list(self.compiled.segments.values())
         self.compiled = compiled
         self.seats = seats
+        while segments:
+            segments.pop()
 
-    def take_plan(self) -> Difference[int, Flow]:
-        """desired - installed, which must be known; only what was touched is compared once the whole has been."""
-        assert self.installed is not None
+    def take_plan(self, installed: set[int]) -> Difference[int, Flow]:
+        """desired - installed; only what was touched is compared once the whole has been."""
         if self.in_force is None:
-            plan = difference(self.tally.flows, self.installed)
+            plan = difference(self.tally.flows, installed)
         else:
             desired = {cookie: self.tally.flows[cookie] for cookie in self.touched if cookie in self.tally.flows}
-            plan = difference(desired, self.touched & self.installed)
+            plan = difference(desired, self.touched & installed)
         self.touched = set()
         return plan
 
@@ -102,11 +106,8 @@ class Bridge:
         wait, self.retry_s = self.retry_s, min(self.retry_s * 2, LAST_RETRY_S)
         return wait
 
-    def note_installed(self, plan: Difference[int, Flow]) -> None:
+    def note_change(self, plan: Difference[int, Flow]) -> None:
         """The switch has said that it did what the plan says."""
-        assert self.installed is not None
-        self.installed.difference_update(plan.remove)
-        self.installed.update(flow.cookie for flow in plan.add)
         self.added += len(plan.add)
         self.removed += len(plan.remove)
         self.last_change = (len(plan.add), len(plan.remove))

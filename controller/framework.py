@@ -7,7 +7,6 @@ of `apps/`.
 
 from __future__ import annotations
 
-import gc
 import logging
 import socket
 import time
@@ -24,6 +23,7 @@ from ryu.controller import ofp_event
 from ryu.lib import hub
 from ryu.ofproto import ofproto_parser
 
+from controller import process
 from controller.errors import SwitchError
 from controller.openflow.guard import Framer, Phase
 from controller.openflow.session import PortChange, Session
@@ -45,6 +45,8 @@ SEND_WITHIN_S = 60.0
 STRANGERS = 256
 """How many peers may be in the handshake at a time."""
 RECEIVE_BYTES = 64 * 1024
+COMPUTING_THREADS = 4
+"""How many calls of `in_thread` run at a time."""
 REST_IDLE_S = 120.0
 """A REST client silent for so long is hung up on."""
 
@@ -218,6 +220,8 @@ class _Connection(ryu_controller.Datapath):  # type: ignore[misc] # Ryu has no t
                     self.session.receive(message)
                 else:
                     self._shake_hands(message)
+            # A peer that sends without a break always has more to read, which alone lets nobody else run.
+            pause()
 
     def _receive(self, began: float) -> bytes:
         """What comes next; b"" at the end. Raises SwitchError when the peer keeps us waiting for too long."""
@@ -286,8 +290,8 @@ def prepare() -> None:
     openflow = configuration.ofp_ssl_listen_port if tls else configuration.ofp_tcp_listen_port
     _require_free("OpenFlow", configuration.ofp_listen_host, openflow, "--ofp-tcp-listen-port")
     _require_free("REST", configuration.wsapi_host, configuration.wsapi_port, "--wsapi-port")
-    # Compiled flows are many objects that live long and have no cycles: do not look through all of them over and over.
-    gc.set_threshold(50_000, 20, 100)
+    process.settle()
+    eventlet.tpool.set_num_threads(COMPUTING_THREADS)
 
 
 def accept_with(board: Switchboard) -> None:

@@ -227,7 +227,11 @@ class Reconciler:
         if not self._ports_changed:
             return
         self._ports_changed = False
-        draft = self._loop.in_thread(self._compile, self._stored.document, self._stored.policy)
+        try:
+            draft = self._loop.in_thread(self._compile, self._stored.document, self._stored.policy)
+        except CompileError:
+            self._ports_changed = True
+            raise
         self._loop.in_thread(self._put_in_effect, draft)
         for dpid, changes in draft.differences.items():
             if changes and self._bridges[dpid].connected:
@@ -242,6 +246,8 @@ class Reconciler:
         try:
             self._settle(bridge, switch)
         except (SwitchError, CompileError) as error:
+            if bridge.switch is not switch:
+                return
             wait_s = bridge.note_failure(str(error))
             LOG.warning("not in force dpid=%016x retry_s=%.1f error=%s", bridge.dpid, wait_s, error)
         bridge.tell_settled()
@@ -249,23 +255,44 @@ class Reconciler:
             bridge.forget_installed()
 
     def _settle(self, bridge: Bridge, switch: Switch) -> None:
+        """Send the difference and verify it. Raises SwitchError and CompileError.
+
+        Wherever this waits, a newer connection of the same bridge may begin: the bridge's state is then that one's.
+        """
         bridge.attempted, bridge.failed = self._stored.revision, None
         foreign: tuple[ForeignFlow, ...] = ()
-        if bridge.installed is None:
+        installed = bridge.installed
+        if installed is None:
             dump = switch.read_flows()
-            bridge.installed, foreign = set(dump.cookies), dump.foreign
+            installed, foreign = set(dump.cookies), dump.foreign
         with self._lock:
             self._rebind()
+            _require_current(bridge, switch)
             revision = bridge.attempted = self._stored.revision
-            plan = self._loop.in_thread(bridge.take_plan)
+            bridge.installed = installed
+            plan = self._loop.in_thread(bridge.take_plan, installed)
         if plan or foreign:
             switch.apply(plan.add, plan.remove, foreign)
-        bridge.note_installed(plan)
+            self._loop.in_thread(_carry_out, plan, installed)
+        _require_current(bridge, switch)
+        bridge.note_change(plan)
         if plan or foreign:
-            _verify(switch, bridge, plan)
+            self._verify(switch, installed, plan)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
+        _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
+
+    def _verify(self, switch: Switch, installed: set[int], plan: Difference[int, Flow]) -> None:
+        """Ask the switch whether the plan is now empty. Raises SwitchError where it is not."""
+        if len(plan.add) + len(plan.remove) <= VERIFY_EACH_UP_TO:
+            added = {flow.cookie for flow in plan.add}
+            found = switch.find_flows([*added, *plan.remove])
+            missing, left = len(added - found), len(found - added)
+        else:
+            missing, left = self._loop.in_thread(_compare, installed, switch.read_flows().cookies)
+        if missing or left:
+            raise SwitchError(f"after the change {missing} flows are missing and {left} are left over")
 
     def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
         until = self._loop.now() + IN_FORCE_WITHIN_S
@@ -276,15 +303,17 @@ class Reconciler:
         return bridge.outcome(revision)
 
 
-def _verify(switch: Switch, bridge: Bridge, plan: Difference[int, Flow]) -> None:
-    """Ask the switch whether the plan is now empty. Raises SwitchError where it is not."""
-    assert bridge.installed is not None
-    if len(plan.add) + len(plan.remove) <= VERIFY_EACH_UP_TO:
-        added = {flow.cookie for flow in plan.add}
-        found = switch.find_flows([*added, *plan.remove])
-        missing, left = len(added - found), len(found - added)
-    else:
-        cookies = switch.read_flows().cookies
-        missing, left = len(bridge.installed - cookies), len(cookies - bridge.installed)
-    if missing or left:
-        raise SwitchError(f"after the change {missing} flows are missing and {left} are left over")
+def _require_current(bridge: Bridge, switch: Switch) -> None:
+    """Raise SwitchError where a newer connection of the bridge has taken this one's place."""
+    if bridge.switch is not switch:
+        raise SwitchError("a newer connection of this bridge has taken over")
+
+
+def _carry_out(plan: Difference[int, Flow], installed: set[int]) -> None:
+    installed.difference_update(plan.remove)
+    installed.update(flow.cookie for flow in plan.add)
+
+
+def _compare(expected: set[int], found: frozenset[int]) -> tuple[int, int]:
+    """How many cookies are missing, and how many are left over."""
+    return len(expected - found), len(found - expected)

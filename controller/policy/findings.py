@@ -32,9 +32,7 @@ class Nearest:
             if len(word) > _LONGEST or self._left < len(known):
                 return ""
             self._left -= len(known)
-            close = get_close_matches(word, known, n=1) or [
-                name for name in known if name.lower() == word.lower()
-            ]
+            close = get_close_matches(word, known, n=1) or [name for name in known if name.lower() == word.lower()]
             self._found[key] = f"did you mean {close[0]!r}?" if close else ""
         return self._found[key]
 

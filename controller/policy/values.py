@@ -90,7 +90,7 @@ def read_port(value: object) -> str:
 def read_mac(value: object) -> Mac:
     """A unicast MAC address other than zero."""
     if not isinstance(value, str):
-        raise Unfit(f"{shown(value)} is not a MAC address", "six octets in quotes, like \"02:00:00:00:00:01\"")
+        raise Unfit(f"{shown(value)} is not a MAC address", 'six octets in quotes, like "02:00:00:00:00:01"')
     try:
         mac = Mac.parse(value)
     except ValueError:

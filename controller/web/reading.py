@@ -33,9 +33,7 @@ class Reading:
         self._pause = pause
 
     def index(self, asked: Asked) -> Response:
-        resources = {
-            route.path: {"summary": route.summary, "methods": list(route.methods)} for route in routes.ROUTES
-        }
+        resources = {route.path: {"summary": route.summary, "methods": list(route.methods)} for route in routes.ROUTES}
         return self._plain(asked, {"name": "Tripoint", "version": __version__, "resources": resources})
 
     def policy(self, asked: Asked) -> Response:
