@@ -9,10 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 import sys
+from contextlib import suppress
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BYTES = 256 * 1024
+_FILES = 65_536
+
+
+def raise_file_limit() -> int:
+    """Let the process open as many files as it may (setrlimit(2)); how many that are."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def settle() -> None:

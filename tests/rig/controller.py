@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -87,12 +88,28 @@ class Controller:
         assert self._process is not None
         return self._process
 
+    @property
+    def stopped(self) -> bool:
+        return self._process is None or not self._process.alive
+
+    def _command(self) -> list[str]:
+        return [str(Path(sys.executable).parent / "ryu-manager"), *map(str, self._apps)]
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
+        database = self._host.switch.database
+        return {"TRIPOINT_STORE": str(self.store), "TRIPOINT_OVSDB": database, "PYTHONPATH": path}
+
     def launch(self, **env: str) -> None:
         """Start it; it may not answer yet."""
-        manager = Path(sys.executable).parent / "ryu-manager"
-        settings = {"TRIPOINT_STORE": str(self.store), "TRIPOINT_OVSDB": self._host.switch.database, **env}
-        settings["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
-        self._process = self._host.launch("controller", [str(manager), *map(str, self._apps)], settings)
+        self._process = self._host.launch("controller", self._command(), {**self._environment(), **env})
+
+    def run_to_the_end(self) -> tuple[int, str]:
+        """Of one that is expected to end by itself: its exit code and all that it says. Raises TimeoutExpired."""
+        words = ["ip", "netns", "exec", self._host.namespace, *self._command()]
+        env = {**os.environ, **self._environment()}
+        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=START_WITHIN_S, check=False)
+        return done.returncode, done.stdout + done.stderr
 
     def start(self, **env: str) -> None:
         """Start it, and wait until it answers."""

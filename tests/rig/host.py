@@ -93,9 +93,13 @@ class Host:
         if done.returncode:
             raise netns.NetworkError(done.stderr)
 
-    def attach(self, bridge: str = BRIDGE) -> None:
-        """What a user types. `vsctl` waits until the switch has begun to connect."""
-        self.switch.vsctl("set-controller", bridge, CONTROLLER)
+    def attach(self, bridge: str = BRIDGE, *, target: str = CONTROLLER) -> None:
+        """What a user types.
+
+        A switch that has lost its controller waits for up to 8 s until it tries again. A target that it does not have
+        yet it tries at once, and keeps its flows meanwhile.
+        """
+        self.switch.vsctl("set-controller", bridge, target)
 
     def ofctl(self, command: str, *words: str, bridge: str = BRIDGE, stdin: str = "") -> str:
         return self.switch.ofctl("-O", "OpenFlow14", command, self.switch.management(bridge), *words, stdin=stdin)

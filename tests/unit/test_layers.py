@@ -22,14 +22,14 @@ ALLOWED: dict[str, set[str]] = {
     "openflow": {"errors", "diff", "flow", "switch", "mac"},
     "control": {"errors", "policy"},
     "inventory": {"policy"},
-    "fail_mode": set(),
+    "bridge_settings": set(),
     "revisions": {"control"},
     "plan_report": {"control", "diff", "flow", "inventory", "pipeline", "policy"},
     "bridge": {
-        "control", "diff", "errors", "fail_mode", "flow", "inventory", "loop", "pipeline", "policy", "switch",
+        "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "switch",
     },
     "reconcile": {
-        "bridge", "control", "diff", "errors", "flow", "inventory", "loop", "pipeline", "plan_report", "policy",
+        "bridge", "bridge_settings", "control", "diff", "errors", "flow", "inventory", "loop", "pipeline", "plan_report", "policy",
         "revisions", "switch",
     },
     "store": {"control", "errors", "policy"},
@@ -39,9 +39,9 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"client", "cli_commands", "cli_text", "errors"},
     "cli_commands": {"client", "cli_text", "errors", "pipeline", "policy"},
     "cli_text": {"errors"},
-    "ovsdb": {"errors", "diff", "policy", "pipeline"},
+    "ovsdb": {"bridge_settings", "errors", "diff", "policy", "pipeline"},
     "process": set(),
-    "framework": {"errors", "openflow", "process"},
+    "framework": {"errors", "openflow", "pipeline", "process"},
 }  # fmt: skip
 """Part of `controller` -> the other parts it may import."""
 
@@ -55,7 +55,7 @@ PURE = (
     "pipeline",
     "proof",
     "inventory",
-    "fail_mode",
+    "bridge_settings",
     "plan_report",
     "control",
 )

@@ -54,7 +54,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         table=emit.table("learned"),
         cookie=member.learned_cookie,
         priority=LEARNED_PRIORITY,
-        idle_timeout_s=member.network.mac_age_s,
+        hard_timeout_s=member.network.mac_age_s,
         limit=member.network.macs_per_port,
         match=((NETWORK, NETWORK), (whole(ETH_SRC), whole(ETH_DST))),
         loads=((whole(IN_PORT), OUT_PORT),),
