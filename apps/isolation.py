@@ -1,7 +1,8 @@
 """The controller as a Ryu app: `ryu-manager apps/isolation.py`. Wires the parts; decides nothing.
 
 Environment: TRIPOINT_STORE, the file of the revisions (default /var/lib/tripoint/store.db);
-TRIPOINT_OVSDB, comma-separated databases from which fail modes are read and in which tables get their stage names
+TRIPOINT_OVSDB, comma-separated databases from which settings of bridges are read, and in which those of its bridges
+are freed of in-band control and their tables get the stages' names
 (default unix:/var/run/openvswitch/db.sock where that exists).
 """
 
@@ -41,7 +42,7 @@ class Isolation(app_manager.RyuApp):
         self._watch = BridgeWatch(_databases())
         try:
             store = Store.open(os.environ.get("TRIPOINT_STORE", DEFAULT_STORE))
-            self.reconciler = Reconciler(store, loop, lambda: datetime.now(UTC), self._watch.fail_modes)
+            self.reconciler = Reconciler(store, loop, lambda: datetime.now(UTC), self._watch.settings)
         except TripointError as error:
             raise SystemExit(f"tripoint: {error}") from error
         serve_rest(Api(self.reconciler, in_thread=loop.in_thread, pause=pause))
@@ -55,12 +56,17 @@ class Isolation(app_manager.RyuApp):
 
     def _serve(self, datapath: Any) -> None:  # noqa: ANN401 - the seam's connection
         if datapath.session is not None:
+            GreenLoop().spawn(self._look)
             self.reconciler.connect(datapath.session)
 
     def _watch_databases(self) -> None:
         while True:
-            self._watch.look(self.reconciler.connected())
+            self._look()
             sleep(LOOK_EVERY_S)
+
+    def _look(self) -> None:
+        """A bridge that has just connected is set right at once."""
+        self._watch.look(self.reconciler.connected())
 
 
 def _databases() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any, cast
 from webob import Request, Response
 
 from controller.control import Control, Kind, NoSuchObject, RevisionConflict
-from controller.errors import PolicyError, Problem, StoreError, pointer
+from controller.errors import CompileError, PolicyError, Problem, StoreError, pointer
 from controller.web import body, routes
 from controller.web.asked import Asked, query_of, refuse_foreign_pages, section_of
 from controller.web.calls import InThread, in_place, no_pause
@@ -67,7 +67,7 @@ class Api:
         try:
             response = self._answer(request)
         except Refusal as refusal:
-            response = refusal.response()
+            response = self._in_thread(refusal.response) if refusal.problems else refusal.response()
         except Exception:  # noqa: BLE001 - logged with its traceback, under a number that the client is told
             number = secrets.token_hex(4)
             _log.exception("request failed id=%s method=%s", number, request.method)
@@ -107,6 +107,12 @@ class Api:
             raise conflict(str(error), error.current) from error
         except NoSuchObject as error:
             raise self._no_such(asked, str(error)) from error
+        except CompileError as error:
+            number = secrets.token_hex(4)
+            _log.error("compiling failed id=%s error=%s", number, error)
+            raise Refusal(
+                HTTPStatus.INTERNAL_SERVER_ERROR, f"nothing was changed: {error}", members={"id": number}
+            ) from error
         except StoreError as error:
             _log.error("store failed error=%s", error)
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"nothing was changed: {error}") from error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from controller.bridge_settings import BridgeSettings, judge_settings
 from controller.control import BridgeOutcome, BridgeStatus
 from controller.diff import Difference, difference
-from controller.fail_mode import judge_fail_mode
 from controller.flow.flow import Flow
 from controller.inventory import BridgePorts
 from controller.loop import Waiter
@@ -17,6 +17,8 @@ from controller.switch import Switch
 
 LOCAL_PORT = 0xFFFFFFFE
 """OFPP_LOCAL: the bridge itself as a network device of its host."""
+HOME_KEPT_S = 300.0
+"""So long a bridge that is gone keeps its endpoints, also where another one shows ports of their names."""
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 30.0
 
@@ -36,6 +38,8 @@ class Bridge:
         self.switch: Switch | None = None
         self.wake = wake
         self.ports: dict[str, int] = {}
+        self.port_events: list[tuple[int, str | None]] = []
+        self.gone_at_s = 0.0
         self.seats: Mapping[str, int] = {}
         self.compiled: Compiled = NOTHING
         self.tally = Tally()
@@ -56,9 +60,19 @@ class Bridge:
     def connected(self) -> bool:
         return self.switch is not None
 
-    @property
-    def observed(self) -> BridgePorts:
-        return BridgePorts(self.dpid, self.name, self.ports, self.connected)
+    def observe(self, now_s: float) -> BridgePorts:
+        """Its ports, with all that was heard of them until now."""
+        events, self.port_events = self.port_events, []
+        if events:
+            names = {ofport: name for name, ofport in self.ports.items()}
+            for ofport, name in events:
+                if name is None:
+                    names.pop(ofport, None)
+                else:
+                    names[ofport] = name
+            self.ports = {name: ofport for ofport, name in names.items()}
+        present = self.connected or now_s - self.gone_at_s < HOME_KEPT_S
+        return BridgePorts(self.dpid, self.name, self.ports, present)
 
     def begin(self, switch: Switch) -> None:
         """A connection begins: nothing is known of what is installed."""
@@ -67,6 +81,7 @@ class Bridge:
 
     def see_ports(self, ports: Mapping[str, int]) -> None:
         """Every port there is; the bridge has the name of its local port."""
+        self.port_events = []
         self.ports = dict(ports)
         self.name = next((name for name, ofport in ports.items() if ofport == LOCAL_PORT), self.name)
 
@@ -76,17 +91,21 @@ class Bridge:
         self.tally.replace(self.compiled, compiled)
         self.touched.update(flow.cookie for flow in changes.add)
         self.touched.update(changes.remove)
+        # Freed one segment after the other: freeing all at once is one step of the interpreter, which no thread
+        # interrupts.
+        segments = list(self.compiled.segments.values())
         self.compiled = compiled
         self.seats = seats
+        while segments:
+            segments.pop()
 
-    def take_plan(self) -> Difference[int, Flow]:
-        """desired - installed, which must be known; only what was touched is compared once the whole has been."""
-        assert self.installed is not None
+    def take_plan(self, installed: set[int]) -> Difference[int, Flow]:
+        """desired - installed; only what was touched is compared once the whole has been."""
         if self.in_force is None:
-            plan = difference(self.tally.flows, self.installed)
+            plan = difference(self.tally.flows, installed)
         else:
             desired = {cookie: self.tally.flows[cookie] for cookie in self.touched if cookie in self.tally.flows}
-            plan = difference(desired, self.touched & self.installed)
+            plan = difference(desired, self.touched & installed)
         self.touched = set()
         return plan
 
@@ -102,11 +121,8 @@ class Bridge:
         wait, self.retry_s = self.retry_s, min(self.retry_s * 2, LAST_RETRY_S)
         return wait
 
-    def note_installed(self, plan: Difference[int, Flow]) -> None:
+    def note_change(self, plan: Difference[int, Flow]) -> None:
         """The switch has said that it did what the plan says."""
-        assert self.installed is not None
-        self.installed.difference_update(plan.remove)
-        self.installed.update(flow.cookie for flow in plan.add)
         self.added += len(plan.add)
         self.removed += len(plan.remove)
         self.last_change = (len(plan.add), len(plan.remove))
@@ -138,19 +154,19 @@ class Bridge:
             error = (self.last_error or "not in force yet") if self.connected else "the bridge has gone"
         return BridgeOutcome(f"{self.dpid:016x}", self.name, in_force, added, removed, error)
 
-    def status(self, fail_mode: str) -> BridgeStatus:
+    def status(self, settings: BridgeSettings | None) -> BridgeStatus:
         return BridgeStatus(
             dpid=f"{self.dpid:016x}",
             name=self.name,
             peer=self.peer,
             connected=self.connected,
-            in_force=self.in_force,
+            in_force=None if self.touched else self.in_force,
             flows_desired=len(self.tally.flows),
             flows_installed=None if self.installed is None else len(self.installed),
             flows_added=self.added,
             flows_removed=self.removed,
             flows_foreign=self.foreign,
-            fail_mode=fail_mode,
+            fail_mode=settings.fail_mode if settings is not None else "unknown",
             last_error=self.last_error,
-            warnings=judge_fail_mode(fail_mode, self.name),
+            warnings=judge_settings(settings, self.name) if self.name else (),
         )

@@ -7,7 +7,6 @@ of `apps/`.
 
 from __future__ import annotations
 
-import gc
 import logging
 import socket
 import time
@@ -24,9 +23,11 @@ from ryu.controller import ofp_event
 from ryu.lib import hub
 from ryu.ofproto import ofproto_parser
 
+from controller import process
 from controller.errors import SwitchError
 from controller.openflow.guard import Framer, Phase
 from controller.openflow.session import PortChange, Session
+from controller.pipeline import TABLES
 
 LOG = logging.getLogger("tripoint.connection")
 
@@ -43,8 +44,14 @@ RIVAL_PING_WITHIN_S = 2.0
 SEND_WITHIN_S = 60.0
 """A switch may be busy for so long before it reads on."""
 STRANGERS = 256
-"""How many peers may be in the handshake at a time."""
+"""How many peers may be in the handshake at a time. A switch is through in milliseconds, so the oldest makes room."""
+MOST_CONNECTIONS = 4096
+RESERVED_FILES = 512
+"""For everything that is not an OpenFlow connection, REST clients above all."""
+REST_CLIENTS = 256
 RECEIVE_BYTES = 64 * 1024
+COMPUTING_THREADS = 4
+"""How many calls of `in_thread` run at a time."""
 REST_IDLE_S = 120.0
 """A REST client silent for so long is hung up on."""
 
@@ -98,9 +105,11 @@ def sleep(seconds: float) -> None:
 
 
 class SwitchboardListener(Protocol):
-    """Who is told of ports and refusals: the reconciler."""
+    """Who is told of ports, endings and refusals: the reconciler."""
 
     def change_port(self, switch: Session, ofport: int, name: str | None) -> None: ...
+
+    def gone(self, switch: Session) -> None: ...
 
     def refused(self, why: str) -> None: ...
 
@@ -110,16 +119,24 @@ class Switchboard:
 
     def __init__(self, listener: SwitchboardListener) -> None:
         self.listener = listener
+        # A listener that runs out of file descriptors ends, and with it the process: never let it come to that.
+        self._most = max(STRANGERS, min(MOST_CONNECTIONS, process.raise_file_limit() - RESERVED_FILES))
         self._sessions: dict[int, Session] = {}
-        self._strangers = 0
+        self._strangers: dict[_Connection, None] = {}
+        """Oldest first."""
 
     def serve(self, connection_socket: Any, address: tuple[Any, ...]) -> None:  # noqa: ANN401 - Ryu's socket
         """One connection from its first octet to its end."""
-        if self._strangers >= STRANGERS:
+        if len(self._sessions) + len(self._strangers) >= self._most:
+            self.listener.refused(f"{address[0]}: {self._most} connections are open already")
             connection_socket.close()
             return
-        self._strangers += 1
         connection = _Connection(connection_socket, address, self)
+        if len(self._strangers) >= STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.close()
+        self._strangers[connection] = None
         try:
             connection.serve()
         except SwitchError as error:
@@ -127,8 +144,7 @@ class Switchboard:
         except OSError as error:
             LOG.info("connection lost peer=%s error=%s", connection.peer, error)
         finally:
-            if connection.session is None:
-                self._strangers -= 1
+            self._strangers.pop(connection, None)
             connection.end()
 
     def welcome(self, connection: _Connection) -> Session:
@@ -144,14 +160,16 @@ class Switchboard:
             dpid=dpid,
             peer=connection.peer,
             on_port_change=lambda change: self._tell(session, change),
+            learned_table=TABLES["learned"],
         )
         self._sessions[dpid] = session
-        self._strangers -= 1
+        self._strangers.pop(connection, None)
         return session
 
     def leave(self, session: Session) -> None:
         if self._sessions.get(session.dpid) is session:
             del self._sessions[session.dpid]
+        self.listener.gone(session)
 
     def _tell(self, session: Session, change: PortChange) -> None:
         self.listener.change_port(session, change.ofport, change.after)
@@ -218,6 +236,8 @@ class _Connection(ryu_controller.Datapath):  # type: ignore[misc] # Ryu has no t
                     self.session.receive(message)
                 else:
                     self._shake_hands(message)
+            # A peer that sends without a break always has more to read, which alone lets nobody else run.
+            pause()
 
     def _receive(self, began: float) -> bytes:
         """What comes next; b"" at the end. Raises SwitchError when the peer keeps us waiting for too long."""
@@ -270,7 +290,8 @@ def serve_rest(application: Callable[..., Iterable[bytes]]) -> None:
     host = cfg.CONF.wsapi_host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = eventlet.listen((host, cfg.CONF.wsapi_port), family=family)
-    hub.spawn(eventlet.wsgi.server, listener, application, log_output=False, debug=False, socket_timeout=REST_IDLE_S)
+    options = {"max_size": REST_CLIENTS, "log_output": False, "debug": False, "socket_timeout": REST_IDLE_S}
+    hub.spawn(eventlet.wsgi.server, listener, application, **options)
 
 
 def prepare() -> None:
@@ -286,8 +307,8 @@ def prepare() -> None:
     openflow = configuration.ofp_ssl_listen_port if tls else configuration.ofp_tcp_listen_port
     _require_free("OpenFlow", configuration.ofp_listen_host, openflow, "--ofp-tcp-listen-port")
     _require_free("REST", configuration.wsapi_host, configuration.wsapi_port, "--wsapi-port")
-    # Compiled flows are many objects that live long and have no cycles: do not look through all of them over and over.
-    gc.set_threshold(50_000, 20, 100)
+    process.settle()
+    eventlet.tpool.set_num_threads(COMPUTING_THREADS)
 
 
 def accept_with(board: Switchboard) -> None:

@@ -15,19 +15,19 @@ MAX_OFPORT = 0xFF00
 
 @dataclass(frozen=True, slots=True)
 class BridgePorts:
-    """A bridge as it was last seen. ports: name -> ofport. connected: it is seen right now."""
+    """A bridge as it was last seen. ports: name -> ofport. present: it is there, or has not been gone for long."""
 
     dpid: Dpid
     name: str
     ports: Mapping[str, int]
-    connected: bool
+    present: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Bindings:
     """Where every endpoint is. seats: dpid -> endpoint name -> ofport. home: endpoint -> its dpid.
 
-    rivals: endpoint -> other connected bridges that show a port of its name; they get nothing.
+    rivals: endpoint -> other bridges that show a port of its name; they get nothing.
     """
 
     seats: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
@@ -39,8 +39,8 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     """Bind every endpoint to the port of its name.
 
     An endpoint with a host is looked for on that host's bridge only. One without stays on the bridge where it was as
-    long as that bridge shows the port and is connected, or no other connected bridge shows it: a stranger that shows a
-    port of the same name takes nothing away. Among several new ones the first in `bridges` wins.
+    long as that bridge showed the port last and is present, or no other present bridge shows it: a stranger that shows
+    a port of the same name takes nothing away. Among several new ones the first in `bridges` wins.
     """
     known = {bridge.dpid: bridge for bridge in bridges}
     showing: dict[str, list[Dpid]] = {}
@@ -64,7 +64,7 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
         seats[chosen][endpoint.name] = known[chosen].ports[endpoint.port]
         home[endpoint.name] = chosen
         if len(candidates) > 1:
-            others = tuple(dpid for dpid in candidates if dpid != chosen and known[dpid].connected)
+            others = tuple(dpid for dpid in candidates if dpid != chosen and known[dpid].present)
             if others:
                 rivals[endpoint.name] = others
     return Bindings(seats, home, rivals)
@@ -118,7 +118,7 @@ def _is_on(host: Host, bridge: BridgePorts) -> bool:
 
 
 def _choose(candidates: list[Dpid], known: Mapping[Dpid, BridgePorts], before: Dpid | None) -> Dpid:
-    connected = [dpid for dpid in candidates if known[dpid].connected]
-    if before in candidates and (before in connected or not connected):
+    present = [dpid for dpid in candidates if known[dpid].present]
+    if before in candidates and (before in present or not present):
         return before
-    return (connected or candidates)[0]
+    return (present or candidates)[0]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 from controller.bridge import Bridge
+from controller.bridge_settings import BridgeSettings
 from controller.control import (
     Binding,
     BridgeOutcome,
@@ -26,7 +27,7 @@ from controller.control import (
     Stored,
 )
 from controller.diff import Difference
-from controller.errors import SwitchError
+from controller.errors import CompileError, SwitchError
 from controller.flow.flow import Flow
 from controller.inventory import Bindings, bind, find_carriers
 from controller.loop import Loop
@@ -50,15 +51,15 @@ VERIFY_EACH_UP_TO = 64
 """A plan of so many flows is verified flow by flow; a larger one by reading everything."""
 REFUSALS_KEPT = 20
 
-FailModes = Callable[[], Mapping[Dpid, str]]
-"""dpid -> fail_mode ("secure", "standalone") of the bridges whose database can be read."""
+ReadSettings = Callable[[], Mapping[Dpid, BridgeSettings]]
+"""The settings of the bridges whose database can be read."""
 
 
 class Reconciler:
     """Implements `control.Control`, and is told of switches by the framework's app."""
 
     def __init__(
-        self, revisions: Revisions, loop: Loop, wall_clock: Callable[[], datetime], fail_modes: FailModes
+        self, revisions: Revisions, loop: Loop, wall_clock: Callable[[], datetime], read_settings: ReadSettings
     ) -> None:
         """Raises StoreError and PolicyError where the stored policy cannot be read: then nothing may be touched."""
         number, document = revisions.latest()
@@ -66,7 +67,7 @@ class Reconciler:
         self._revisions = revisions
         self._loop = loop
         self._wall_clock = wall_clock
-        self._fail_modes = fail_modes
+        self._read_settings = read_settings
         self._lock = loop.lock()
         self._bridges: dict[Dpid, Bridge] = {}
         self._bindings = Bindings()
@@ -87,17 +88,19 @@ class Reconciler:
         bridge.begin(switch)
         LOG.info("bridge connected dpid=%016x peer=%s", dpid, switch.peer)
         try:
-            bridge.see_ports(switch.read_ports())
-            self._ports_changed = True
+            switch.prepare()
             while switch.alive:
                 self._serve(bridge, switch)
         except SwitchError as error:
-            LOG.warning("bridge lost before its ports were read dpid=%016x error=%s", dpid, error)
+            LOG.warning("bridge not usable dpid=%016x error=%s", dpid, error)
+            switch.close(str(error))
         finally:
             if bridge.switch is switch:
-                bridge.switch = None
+                bridge.switch, bridge.gone_at_s = None, self._loop.now()
                 bridge.forget_installed()
                 bridge.tell_settled()
+                self._forget(bridge)
+                self._wake_all()
             LOG.info("bridge gone dpid=%016x peer=%s", dpid, switch.peer)
 
     def change_port(self, switch: Switch, ofport: int, name: str | None) -> None:
@@ -105,13 +108,15 @@ class Reconciler:
         bridge = self._bridges.get(Dpid(switch.dpid))
         if bridge is None or bridge.switch is not switch:
             return
-        # A new mapping: one that computes in a thread may be reading the old one.
-        ports = {known: number for known, number in bridge.ports.items() if number != ofport}
-        if name is not None:
-            ports[name] = ofport
-        bridge.ports = ports
+        bridge.port_events.append((ofport, name))
         self._ports_changed = True
         bridge.wake.set()
+
+    def gone(self, switch: Switch) -> None:
+        """A connection ended: its `connect`, which may sleep, is to return now."""
+        bridge = self._bridges.get(Dpid(switch.dpid))
+        if bridge is not None and bridge.switch is switch:
+            bridge.wake.set()
 
     def refused(self, why: str) -> None:
         """A connection was refused; shown in status."""
@@ -162,12 +167,10 @@ class Reconciler:
             return self._loop.in_thread(report_plan, stored, draft, names, flows)
 
     def status(self) -> Status:
-        fail_modes = self._fail_modes()
-        bridges = tuple(
-            bridge.status(fail_modes.get(dpid, "unknown")) for dpid, bridge in sorted(self._bridges.items())
-        )
+        settings = self._read_settings()
+        bridges = tuple(bridge.status(settings.get(dpid)) for dpid, bridge in sorted(self._bridges.items()))
         revision = self._stored.revision
-        in_force = all(bridge.in_force == revision for bridge in bridges if bridge.connected)
+        in_force = not self._ports_changed and all(b.in_force == revision for b in bridges if b.connected)
         return Status(revision, in_force, bridges, tuple(self._refused))
 
     def bindings(self) -> list[Binding]:
@@ -196,6 +199,18 @@ class Reconciler:
                     cookie = f"{flow.cookie:#x}"
                     yield FlowView(label, bridge.name, name, cookie, flow.origin, flow.why, str(flow), installed)
 
+    def _wake_all(self) -> None:
+        """What a bridge that is gone carried may be found elsewhere."""
+        self._ports_changed = True
+        for bridge in self._bridges.values():
+            if bridge.connected:
+                bridge.wake.set()
+
+    def _forget(self, bridge: Bridge) -> None:
+        """A bridge that is gone and carries nobody is not remembered: strangers may come with any number of dpids."""
+        if not bridge.seats:
+            del self._bridges[bridge.dpid]
+
     # Desired: under the lock
 
     def _expect(self, if_match: int | None) -> Stored:
@@ -209,7 +224,8 @@ class Reconciler:
 
     def _compile(self, document: Document, policy: Policy) -> Draft:
         bridges = dict(self._bridges)  # one may connect meanwhile; it is bound when its ports are read
-        observed = [bridge.observed for bridge in bridges.values()]
+        now_s = self._loop.now()
+        observed = [bridge.observe(now_s) for bridge in bridges.values()]
         bindings = bind(policy, observed, self._bindings)
         carriers = find_carriers(policy, observed, bindings)
         compiled: dict[Dpid, Compiled] = {}
@@ -222,18 +238,24 @@ class Reconciler:
     def _put_in_effect(self, draft: Draft) -> None:
         self._bindings = draft.bindings
         for dpid, compiled in draft.compiled.items():
-            self._bridges[dpid].replace(draft.bindings.seats[dpid], compiled)
+            if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
+                bridge.replace(draft.bindings.seats[dpid], compiled)
 
     def _rebind(self) -> None:
         """Bring bindings and compiled flows to the ports as they are now; wake the other bridges that this concerns."""
         if not self._ports_changed:
             return
         self._ports_changed = False
-        draft = self._loop.in_thread(self._compile, self._stored.document, self._stored.policy)
+        try:
+            draft = self._loop.in_thread(self._compile, self._stored.document, self._stored.policy)
+        except CompileError:
+            self._ports_changed = True
+            raise
         self._loop.in_thread(self._put_in_effect, draft)
         for dpid, changes in draft.differences.items():
-            if changes and self._bridges[dpid].connected:
-                self._bridges[dpid].wake.set()
+            bridge = self._bridges.get(dpid)
+            if changes and bridge is not None and bridge.connected:
+                bridge.wake.set()
 
     # Installed: by the bridge's own green thread
 
@@ -243,31 +265,56 @@ class Reconciler:
         wake = bridge.wake = self._loop.waiter()
         try:
             self._settle(bridge, switch)
-        except SwitchError as error:
+        except (SwitchError, CompileError) as error:
+            if bridge.switch is not switch:
+                return
             wait_s = bridge.note_failure(str(error))
             LOG.warning("not in force dpid=%016x retry_s=%.1f error=%s", bridge.dpid, wait_s, error)
         bridge.tell_settled()
-        if switch.alive and not wake.wait(wait_s):
+        if switch.alive and not wake.wait(wait_s) and bridge.switch is switch:
             bridge.forget_installed()
 
     def _settle(self, bridge: Bridge, switch: Switch) -> None:
+        """Send the difference and verify it. Raises SwitchError and CompileError.
+
+        Wherever this waits, a newer connection of the same bridge may begin: the bridge's state is then that one's.
+        """
         bridge.attempted, bridge.failed = self._stored.revision, None
         foreign: tuple[ForeignFlow, ...] = ()
-        if bridge.installed is None:
+        installed = bridge.installed
+        if installed is None:
+            bridge.see_ports(switch.read_ports())
+            self._ports_changed = True
             dump = switch.read_flows()
-            bridge.installed, foreign = set(dump.cookies), dump.foreign
+            installed, foreign = set(dump.cookies), dump.foreign
         with self._lock:
             self._rebind()
+            _require_current(bridge, switch)
             revision = bridge.attempted = self._stored.revision
-            plan = self._loop.in_thread(bridge.take_plan)
+            bridge.installed = installed
+            plan = self._loop.in_thread(bridge.take_plan, installed)
         if plan or foreign:
             switch.apply(plan.add, plan.remove, foreign)
-        bridge.note_installed(plan)
+            self._loop.in_thread(_carry_out, plan, installed)
+        _require_current(bridge, switch)
+        bridge.note_change(plan)
         if plan or foreign:
-            _verify(switch, bridge, plan)
+            self._verify(switch, installed, plan)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
+        _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
+
+    def _verify(self, switch: Switch, installed: set[int], plan: Difference[int, Flow]) -> None:
+        """Ask the switch whether the plan is now empty. Raises SwitchError where it is not."""
+        if len(plan.add) + len(plan.remove) <= VERIFY_EACH_UP_TO:
+            added = {flow.cookie for flow in plan.add}
+            found = switch.find_flows([*added, *plan.remove])
+            missing, left = len(added - found), len(found - added)
+        else:
+            missing, left = self._loop.in_thread(_compare, installed, switch.read_flows().cookies)
+        if missing or left:
+            raise SwitchError(f"after the change {missing} flows are missing and {left} are left over")
 
     def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
         until = self._loop.now() + IN_FORCE_WITHIN_S
@@ -278,15 +325,17 @@ class Reconciler:
         return bridge.outcome(revision)
 
 
-def _verify(switch: Switch, bridge: Bridge, plan: Difference[int, Flow]) -> None:
-    """Ask the switch whether the plan is now empty. Raises SwitchError where it is not."""
-    assert bridge.installed is not None
-    if len(plan.add) + len(plan.remove) <= VERIFY_EACH_UP_TO:
-        added = {flow.cookie for flow in plan.add}
-        found = switch.find_flows([*added, *plan.remove])
-        missing, left = len(added - found), len(found - added)
-    else:
-        cookies = switch.read_flows().cookies
-        missing, left = len(bridge.installed - cookies), len(cookies - bridge.installed)
-    if missing or left:
-        raise SwitchError(f"after the change {missing} flows are missing and {left} are left over")
+def _require_current(bridge: Bridge, switch: Switch) -> None:
+    """Raise SwitchError where a newer connection of the bridge has taken this one's place."""
+    if bridge.switch is not switch:
+        raise SwitchError("a newer connection of this bridge has taken over")
+
+
+def _carry_out(plan: Difference[int, Flow], installed: set[int]) -> None:
+    installed.difference_update(plan.remove)
+    installed.update(flow.cookie for flow in plan.add)
+
+
+def _compare(expected: set[int], found: frozenset[int]) -> tuple[int, int]:
+    """How many cookies are missing, and how many are left over."""
+    return len(expected - found), len(found - expected)

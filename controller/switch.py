@@ -45,6 +45,10 @@ class Switch(Protocol):
     @property
     def alive(self) -> bool: ...
 
+    def prepare(self) -> None:
+        """Set on the switch what the flows rely on; what is set so already does not change."""
+        ...
+
     def read_ports(self) -> Mapping[str, int]:
         """Port name -> ofport of every port, the bridge's own local port (0xfffffffe) included."""
         ...

@@ -129,6 +129,7 @@ class Clone:
 class Learn:
     """Add a flow to `table` for the packet at hand (NXAST_LEARN2), at most `limit` with this cookie.
 
+    hard_timeout_s: the learned flow goes so long after a packet last taught it, however often it is used.
     match: (source, target) slices: target must equal what source holds now.
     loads: (source, target) slices: the learned flow copies what source holds now into target.
     result: set to 1 where the flow stands in the table afterwards, to 0 where the limit kept it out.
@@ -138,7 +139,7 @@ class Learn:
     table: int
     cookie: int
     priority: int
-    idle_timeout_s: int
+    hard_timeout_s: int
     limit: int
     match: tuple[tuple[Slice, Slice], ...]
     loads: tuple[tuple[Slice, Slice], ...]
@@ -149,13 +150,13 @@ class Learn:
         def ends(pairs: tuple[tuple[Slice, Slice], ...]) -> Key:
             return tuple((s.field.index, s.low, s.n_bits) for pair in pairs for s in pair)
 
-        numbers = (self.table, self.cookie, self.priority, self.idle_timeout_s, self.limit)
+        numbers = (self.table, self.cookie, self.priority, self.hard_timeout_s, self.limit)
         return ("learn", *numbers, ends(self.match), ends(self.loads), self.result.field.index, self.result.low)
 
     def __str__(self) -> str:
         parts = [
             f"table={self.table}",
-            f"idle_timeout={self.idle_timeout_s}",
+            f"hard_timeout={self.hard_timeout_s}",
             f"priority={self.priority}",
             "delete_learned",
             f"cookie={self.cookie:#x}",

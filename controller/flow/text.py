@@ -54,4 +54,14 @@ def _form_term(field: Field, value: int, mask: int) -> str:
     if field is VLAN_VID and value == 0 and mask == field.all_ones:
         return "vlan_tci=0x0000/0x1fff"
     text = f"{field.name}={form_value(field, value)}"
-    return text if mask == field.all_ones else f"{text}/{form_value(field, mask)}"
+    return text if mask == field.all_ones else f"{text}/{_form_mask(field, mask)}"
+
+
+def _form_mask(field: Field, mask: int) -> str:
+    """The length where it is a prefix: ovs-ofctl takes an IPv6 mask that begins with a digit for a length."""
+    ones = mask.bit_count()
+    if field.form in (Form.IPV4, Form.IPV6) and mask == field.all_ones >> (field.n_bits - ones) << (
+        field.n_bits - ones
+    ):
+        return str(ones)
+    return form_value(field, mask)

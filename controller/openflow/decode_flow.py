@@ -180,8 +180,8 @@ def _decode_nicira(subtype: int, body: bytes) -> Action:
 def _decode_learn(action: bytes) -> Learn:
     """action: an nx_action_learn2, its first ten octets ignored."""
     idle, hard, priority, cookie, flags, table, limit, low, head = _LEARN.unpack_from(action)
-    if flags != 6 or hard:
-        raise UnknownFlow(f"learn with flags {flags} and hard timeout {hard}")
+    if flags != 6 or idle:
+        raise UnknownFlow(f"learn with flags {flags} and idle timeout {idle}")
     matches, loads = [], []
     offset = _LEARN.size
     while offset + _SPEC.size <= len(action):
@@ -197,4 +197,4 @@ def _decode_learn(action: bytes) -> Learn:
         else:
             raise UnknownFlow(f"learn with a part of kind {kind:#06x}")
         offset += _SPEC.size
-    return Learn(table, cookie, priority, idle, limit, tuple(matches), tuple(loads), _slice(head, low, 1))
+    return Learn(table, cookie, priority, hard, limit, tuple(matches), tuple(loads), _slice(head, low, 1))

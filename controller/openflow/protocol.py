@@ -34,6 +34,7 @@ class Message(IntEnum):
     ECHO_REPLY = 3
     FEATURES_REQUEST = 5
     FEATURES_REPLY = 6
+    SET_CONFIG = 9
     PACKET_IN = 10
     FLOW_REMOVED = 11
     PORT_STATUS = 12
@@ -54,6 +55,10 @@ class Multipart(IntEnum):
 
     FLOW = 1
     PORT_DESC = 13
+
+
+FRAGMENTS_NX_MATCH: Final = 3
+"""OFPC_FRAG_NX_MATCH of Open vSwitch: what is in a first fragment can be matched (ovs-ofctl(8) set-frags)."""
 
 
 class FlowCommand(IntEnum):

@@ -12,6 +12,7 @@ from controller.errors import CompileError
 from controller.openflow.protocol import (
     ALL_COOKIE_BITS,
     ATOMIC_ORDERED,
+    FRAGMENTS_NX_MATCH,
     GROUP_ANY,
     HEADER_BYTES,
     MAX_MESSAGE_BYTES,
@@ -31,6 +32,7 @@ _BUNDLE_ADD: Final = Struct("!BBHIIxxH")
 _MULTIPART: Final = Struct("!BBHIHH4x")
 _FLOW_STATS: Final = Struct("!BBHIHH4xB3xII4xQQHH4x")
 _MATCH_OXM: Final = 1
+_SET_CONFIG: Final = Struct("!BBHIHH")
 
 
 def hello(xid: int) -> bytes:
@@ -49,6 +51,11 @@ def echo_request(xid: int) -> bytes:
 def echo_reply(request: bytes) -> bytes:
     """The answer to a whole echo request: the same xid and data."""
     return request[:1] + bytes((Message.ECHO_REPLY,)) + request[2:]
+
+
+def set_config(xid: int) -> bytes:
+    """Let the layer-4 fields of first fragments be matched, so that a message cannot hide in fragments."""
+    return _SET_CONFIG.pack(VERSION, Message.SET_CONFIG, _SET_CONFIG.size, xid, FRAGMENTS_NX_MATCH, 0)
 
 
 def barrier_request(xid: int) -> bytes:

@@ -42,6 +42,9 @@ LOG = logging.getLogger(__name__)
 CHUNK_BYTES: Final = 64 * 1024
 """How much is handed to the channel at a time; other green threads run in between."""
 ANSWER_TIMEOUT_S: Final = 30.0
+MOST_PORTS: Final = 0xFFFF
+MOST_FLOWS: Final = 2_000_000
+"""A switch that claims to have more is not believed."""
 _MESSAGE_COST_BYTES: Final = 256
 """What taking a message costs beside reading it, as if it were so much longer."""
 MAX_BUNDLE: Final = 0xFFFFFFFF
@@ -76,7 +79,10 @@ class PortChange:
 
 
 class Session:
-    """Implements `Switch`. on_port_change is called in the receive loop: it must not ask the switch anything itself."""
+    """Implements `Switch`. on_port_change is called in the receive loop: it must not ask the switch anything itself.
+
+    `receive` raises SwitchError where what the switch says cannot be believed; then the connection has to end.
+    """
 
     def __init__(
         self,
@@ -87,7 +93,9 @@ class Session:
         peer: str,
         on_port_change: Callable[[PortChange], None] | None = None,
         timeout_s: float = ANSWER_TIMEOUT_S,
+        learned_table: int | None = None,
     ) -> None:
+        """learned_table: the only table in which flows with the cookie of learned ones are such; None: any."""
         self.last_error: str | None = None
         """The latest error that came for no request of ours."""
         self._channel = channel
@@ -96,6 +104,7 @@ class Session:
         self._peer = peer
         self._on_port_change = on_port_change
         self._timeout_s = timeout_s
+        self._learned_table = learned_table
         self._alive = True
         self._bundles = 0
         self._unpaused_bytes = 0
@@ -158,6 +167,8 @@ class Session:
             before = before or status.name
         else:
             self._ports[status.ofport] = after
+            if len(self._ports) > MOST_PORTS:
+                raise SwitchError(f"it says that it has more than {MOST_PORTS} ports")
         if before != after and self._on_port_change is not None:
             self._on_port_change(PortChange(status.ofport, before, after))
 
@@ -167,6 +178,10 @@ class Session:
         """Raises SwitchError where the switch does not answer an echo request in time."""
         self._ask(requests.echo_request, lambda reply: message_type(reply) == Message.ECHO_REPLY, "echo")
 
+    def prepare(self) -> None:
+        self._send((requests.set_config(0),))
+        self._ask(requests.barrier_request, _is_barrier_reply, "barrier")
+
     def read_ports(self) -> Mapping[str, int]:
         found: dict[int, str] = {}
 
@@ -174,11 +189,11 @@ class Session:
             found.update(decode_ports(part))
             if not has_more(part):
                 # here and not in the waiting thread, which may run only after the next port status was taken
-                self._ports = dict(found)
+                self._ports = found
             return not has_more(part)
 
         self._ask(requests.port_desc_request, _of_kind(Multipart.PORT_DESC, take), "port descriptions")
-        return {name: ofport for ofport, name in found.items()}
+        return {name: ofport for ofport, name in self._ports.items()}
 
     def read_flows(self) -> FlowDump:
         cookies: set[int] = set()
@@ -191,10 +206,12 @@ class Session:
                 owner = owner_of(cookie)
                 if owner == OWNER:
                     cookies.add(cookie)
-                elif owner == OWNER_LEARNED:
+                elif owner == OWNER_LEARNED and self._learned_table in (None, table):
                     n_learned += 1
                 else:
                     foreign.append(ForeignFlow(table, priority, cookie, match))
+            if len(cookies) + len(foreign) + n_learned > MOST_FLOWS:
+                raise SwitchError(f"it says that it has more than {MOST_FLOWS} flows")
             return not has_more(part)
 
         self._ask(requests.flow_stats_request, _of_kind(Multipart.FLOW, take), "flow dump")

@@ -1,4 +1,4 @@
-"""What OpenFlow does not tell of a bridge: its fail mode; and what it cannot set: the names of its tables. I/O.
+"""What OpenFlow does not tell of a bridge: its settings; and what it cannot set: names of tables, no in-band. I/O.
 
 A database is looked at from time to time, one short connection a look (RFC 7047 section 4.1.3, transact).
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from ovs import jsonrpc, stream
 
+from controller.bridge_settings import BridgeSettings
 from controller.pipeline import TABLES
 from controller.policy.model import Dpid
 
@@ -19,6 +20,7 @@ LOG = logging.getLogger("tripoint.ovsdb")
 
 DATABASE = "Open_vSwitch"
 ANSWER_WITHIN_MS = 2000
+DISABLE_IN_BAND = "disable-in-band"
 MARK = "tripoint"
 """The key and value in external_ids that mark a row as ours."""
 
@@ -27,13 +29,14 @@ MARK = "tripoint"
 class BridgeRow:
     """A row of the Bridge table (ovs-vswitchd.conf.db(5)).
 
-    fail_mode: "secure" or "standalone", which is also what unset means. tables: uuids of its Flow_Table rows by number.
+    tables: uuids of its Flow_Table rows by number. in_band_said: whether anybody has said if control may be in-band.
     """
 
     uuid: str
     name: str
     dpid: Dpid | None
-    fail_mode: str
+    settings: BridgeSettings
+    in_band_said: bool
     tables: Mapping[int, str]
 
 
@@ -44,17 +47,19 @@ class BridgeWatch:
         """remotes: as ovs-vsctl(8) --db takes them, `unix:FILE` or `tcp:IP:PORT`."""
         self._seen: dict[str, tuple[BridgeRow, ...]] = dict.fromkeys(remotes, ())
 
-    def fail_modes(self) -> Mapping[Dpid, str]:
-        """dpid -> "secure" or "standalone", of the bridges whose database can be read."""
-        return {row.dpid: row.fail_mode for rows in self._seen.values() for row in rows if row.dpid is not None}
+    def settings(self) -> Mapping[Dpid, BridgeSettings]:
+        """Those of the bridges whose database can be read."""
+        return {row.dpid: row.settings for rows in self._seen.values() for row in rows if row.dpid is not None}
 
     def look(self, controlled: Collection[Dpid]) -> None:
-        """Read every database; one that does not answer has nothing to show. controlled: bridges ours to name."""
+        """Read every database; one that does not answer shows nothing. controlled: bridges that are ours to set."""
         for remote, before in self._seen.items():
             try:
                 rows, names = read_bridges(remote)
                 self._seen[remote] = rows
                 for row in rows:
+                    if row.dpid in controlled and not row.in_band_said:
+                        disable_in_band(remote, row)
                     if row.dpid in controlled and _wants_names(row, names):
                         name_tables(remote, row)
             except OSError as error:
@@ -68,7 +73,7 @@ def read_bridges(remote: str) -> tuple[tuple[BridgeRow, ...], dict[str, str]]:
     bridges, tables = _transact(
         remote,
         [
-            _select("Bridge", "_uuid", "name", "datapath_id", "fail_mode", "flow_tables"),
+            _select("Bridge", "_uuid", "name", "datapath_id", "fail_mode", "flow_tables", "other_config"),
             _select("Flow_Table", "_uuid", "name", "external_ids"),
         ],
     )
@@ -89,6 +94,17 @@ def name_tables(remote: str, bridge: BridgeRow) -> None:
     _transact(remote, [*operations, update])
 
 
+def disable_in_band(remote: str, bridge: BridgeRow) -> None:
+    """Take away the hidden flows that let whatever looks like the controller's traffic past all others. Raises OSError.
+
+    They exist wherever nobody has said otherwise (ovs-vswitchd.conf.db(5) other_config:disable-in-band).
+    """
+    where = [["_uuid", "==", ["uuid", bridge.uuid]]]
+    mutation = ["other_config", "insert", ["map", [[DISABLE_IN_BAND, "true"]]]]
+    _transact(remote, [{"op": "mutate", "table": "Bridge", "where": where, "mutations": [mutation]}])
+    LOG.info("in-band control disabled bridge=%s remote=%s", bridge.name, remote)
+
+
 def _wants_names(row: BridgeRow, ours: Mapping[str, str]) -> bool:
     """Whether its tables have no names, or names that we gave and that are the stages' no more."""
     if not all(uuid in ours for uuid in row.tables.values()):
@@ -101,12 +117,14 @@ def _select(table: str, *columns: str) -> dict[str, Any]:
 
 
 def _read_row(row: Mapping[str, Any]) -> BridgeRow:
+    in_band = dict(row["other_config"][1]).get(DISABLE_IN_BAND)
     datapath_id, fail_mode = _optional(row["datapath_id"]), _optional(row["fail_mode"])
     return BridgeRow(
         uuid=row["_uuid"][1],
         name=row["name"],
         dpid=None if datapath_id is None else Dpid(int(datapath_id, 16)),
-        fail_mode=fail_mode or "standalone",
+        settings=BridgeSettings(fail_mode or "standalone", in_band=in_band != "true"),
+        in_band_said=in_band is not None,
         tables={number: reference[1] for number, reference in row["flow_tables"][1]},
     )
 

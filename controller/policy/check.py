@@ -26,6 +26,9 @@ Held = Mac | Address
 
 MEMBERS_MAX = 1000
 """Members of one network. Open vSwitch gives up a packet after 4,096 resubmissions; a flood to a member costs a few."""
+JOINED_MAX = 1900
+"""Members of all networks of an untagged shared member, which one frame of it is flooded to. A member of several of
+them counts in each, because the switch takes it up in each."""
 
 _CIDRS_SHOWN = 4
 
@@ -68,7 +71,7 @@ class Checker:
         self, policy: Policy, shared: list[Endpoint], singles: dict[str, _Singles], problems: list[Problem]
     ) -> None:
         spans: dict[str, list[_Span]] = {name: [] for name in policy.networks}
-        joined: dict[tuple[str, ...], str] = {}
+        joined: dict[tuple[str, ...], list[str]] = {}
         for endpoint in shared:
             networks = tuple(policy.networks[name] for name in endpoint.networks if name in policy.networks)
             found, span = self._unit(("shared", endpoint.name), _check_member, endpoint, networks)
@@ -76,10 +79,10 @@ class Checker:
             for network in networks:
                 spans[network.name].append(span)
             if endpoint.attach is Attach.UNTAGGED:
-                joined.setdefault(tuple(sorted(network.name for network in networks)), endpoint.name)
-        for names, sharer in joined.items():
+                joined.setdefault(tuple(sorted(network.name for network in networks)), []).append(endpoint.name)
+        for names, sharers in joined.items():
             parts = tuple((name, singles[name], tuple(spans[name])) for name in names)
-            problems += self._unit(("joined", *names), _check_joined, sharer, parts)
+            problems += self._unit(("joined", *names), _check_joined, tuple(sharers), parts)
 
     def _unit(self, key: tuple[str, ...], run: Callable[[A, B], R], one: A, two: B) -> R:
         """run(one, two), or what that returned last time, where both are the same."""
@@ -209,10 +212,14 @@ def _members(policy: Policy) -> Mapping[str, tuple[Endpoint, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _Singles:
-    """Who holds which address among the members that are in this network only. held: the same addresses, as a set."""
+    """Who holds which address among the members that are in this network only. held: the same addresses, as a set.
+
+    count: of all members of the network.
+    """
 
     holders: Mapping[Held, Endpoint]
     held: frozenset[Held]
+    count: int
 
 
 def _held_in(endpoint: Endpoint, network: Network) -> list[Held]:
@@ -255,7 +262,7 @@ def _check_network(network: Network, members: tuple[Endpoint, ...]) -> tuple[lis
                 problems.append(rule.problem(where, address=address, cidr=cidr, network=network.name))
             if not endpoint.shared:
                 singles.setdefault(address, endpoint)
-    return problems, _Singles(singles, frozenset(singles))
+    return problems, _Singles(singles, frozenset(singles), len(members))
 
 
 def _edges(network: Network) -> dict[Held, tuple[rules.Rule, Cidr]]:
@@ -319,9 +326,20 @@ def _check_member(endpoint: Endpoint, networks: tuple[Network, ...]) -> tuple[li
     return problems, _Span(endpoint, tuple((address, frozenset(names)) for address, names in where.items()))
 
 
-def _check_joined(sharer: str, parts: tuple[tuple[str, _Singles, tuple[_Span, ...]], ...]) -> list[Problem]:
-    """Nothing held in two of these networks may be two endpoints'. Clashes within one network are told there."""
+def _check_joined(
+    sharers: tuple[str, ...], parts: tuple[tuple[str, _Singles, tuple[_Span, ...]], ...]
+) -> list[Problem]:
+    """One frame reaches all members of these networks; nothing held in two of the networks may be two endpoints'.
+
+    Clashes within one network are told there.
+    """
     problems: list[Problem] = []
+    sharer = sharers[0]
+    count = sum(singles.count for _, singles, _ in parts)
+    if len(parts) > 1 and count > JOINED_MAX:
+        for name in sharers:
+            at = ("endpoints", name, "networks")
+            problems.append(rules.JOINED_MANY.problem(at, count=count, most=JOINED_MAX))
 
     def tell(address: Held, endpoint: Endpoint, network: str, other: Endpoint, other_network: str) -> None:
         if not _follows(address, endpoint, other):

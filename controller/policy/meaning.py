@@ -172,11 +172,17 @@ class _Here:
 
     def _refuse_stranger(self, frame: Packet) -> str:
         """A learning port may use every address that no declared member here has."""
+        if frame.eth_type == ETH_ARP and frame.get("arp_op") not in (_ARP_REQUEST, _ARP_REPLY):
+            return "this is no ARP request or reply about Ethernet and IPv4"
         name, version = {ETH_IPV4: ("ip_src", 4), ETH_ARP: ("arp_spa", 4), ETH_IPV6: ("ipv6_src", 6)}[frame.eth_type]
         owner = next((m.name for m in self.declared if frame.get(name) in _addresses(m, self.network, version)), None)
         if owner:
             return f"the source address belongs to {owner}"
-        if frame.get("nw_proto") == ICMPV6 and (frame.get("icmpv6_type"), frame.get("icmpv6_code")) == (ADVERT, 0):
+        if frame.get("nw_proto") != ICMPV6 or frame.eth_type != ETH_IPV6:
+            return ""
+        if reason := self._refuse_discovery(frame):
+            return reason
+        if frame.get("icmpv6_type") == ADVERT:
             target = frame.get("nd_target")
             owner = next((m.name for m in self.declared if target in _addresses(m, self.network, 6)), None)
         return f"the advertised address belongs to {owner}" if owner else ""
@@ -192,7 +198,9 @@ class _Here:
         if frame.get("arp_sha") != mac.value:
             return f"the ARP sender is not the MAC of {sender.name}"
         spa = frame.get("arp_spa")
-        if spa in _addresses(sender, self.network, 4) or (spa == 0 and frame.get("arp_op") == _ARP_REQUEST):
+        own = _addresses(sender, self.network, 4)
+        is_probe = spa == 0 and frame.get("arp_op") == _ARP_REQUEST and frame.get("arp_tpa") in own
+        if spa in own or is_probe:
             return ""
         return f"the ARP sender address is not one of {sender.name}"
 
@@ -204,17 +212,26 @@ class _Here:
         is_icmp = frame.get("nw_proto") == ICMPV6
         if source not in own and not (source == 0 and is_icmp and _is_group(frame.get("ipv6_dst"))):
             return f"the IPv6 source is not one of {sender.name}"
+        if is_icmp and (reason := self._refuse_discovery(frame)):
+            return reason
         kind = frame.get("icmpv6_type") if is_icmp else None
-        if kind in (SOLICIT, ADVERT) and frame.get("icmpv6_code") != 0:
-            return "Neighbor Discovery has code 0 (RFC 4861 section 7.1)"
-        if kind == SOLICIT and frame.get("nd_target") == 0:
-            return "the solicitation asks for nothing"
-        if kind in (_ROUTER_ADVERT, _REDIRECT):
-            return "router advertisements and redirects are not for members to send"
+        if kind == SOLICIT and source == 0 and not (frame.get("nd_target") in own and frame.get("nd_sll") == 0):
+            return f"the probe is not for an address of {sender.name}"
         if kind == SOLICIT and frame.get("nd_sll") not in (0, mac.value):
             return f"the solicitation names a MAC that is not the one of {sender.name}"
         if kind == ADVERT and (frame.get("nd_target") not in own or frame.get("nd_tll") not in (0, mac.value)):
             return f"the advertisement is not of an address and the MAC of {sender.name}"
+        return ""
+
+    def _refuse_discovery(self, frame: Packet) -> str:
+        """Why nobody may send this ICMPv6 message; "" if somebody may."""
+        kind = frame.get("icmpv6_type")
+        if kind in (_ROUTER_ADVERT, _REDIRECT):
+            return "router advertisements and redirects are not for members to send"
+        if kind in (SOLICIT, ADVERT) and frame.get("icmpv6_code") != 0:
+            return "Neighbor Discovery has code 0 (RFC 4861 section 7.1)"
+        if kind in (SOLICIT, ADVERT) and frame.get("nd_target") == 0:
+            return "the message is about no address"
         return ""
 
     def learn(self, sender: Endpoint, frame: Packet) -> tuple[Learned, str]:
@@ -286,7 +303,8 @@ class _Here:
             passes = frame.get("ip_dst") in self._ipv4_targets(target) or frame.get("ip_dst") >> 28 == 0xE
         elif frame.eth_type == ETH_ARP:
             tpa = frame.get("arp_tpa")
-            passes = frame.is_multicast or tpa in _addresses(target, self.network, 4)
+            is_known = frame.get("arp_op") in (_ARP_REQUEST, _ARP_REPLY)
+            passes = (frame.is_multicast and is_known) or tpa in _addresses(target, self.network, 4)
             passes = passes or (frame.get("arp_op") == _ARP_REPLY and tpa == 0)
         else:
             own = _addresses(target, self.network, 6)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect
+from collections.abc import Iterable
 from enum import Enum
 
 import msgpack
@@ -45,6 +46,9 @@ UNTOLD = frozenset(
 )
 """Types that say nothing about a policy; curl sends one of them unless told otherwise. Then the bytes decide."""
 
+KEY_MAX = 255
+"""Characters of a key. Every problem below a key repeats it in its path, so that a long one would be multiplied."""
+
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
@@ -66,6 +70,7 @@ def parse_document(body: bytes, media_type: str | None) -> dict[str, object]:
     else:
         text = _decode(body)
         document, problems = _read_json(text) if chosen is Format.JSON else read_yaml(text)
+    _require_short(key for container, _ in containers(document) if isinstance(container, dict) for key in container)
     problems = [*problems, *audit(document)]
     if problems:
         raise PolicyError(problems)
@@ -73,6 +78,13 @@ def parse_document(body: bytes, media_type: str | None) -> dict[str, object]:
         what = "empty" if document is None else f"{shown(document)}, not a mapping"
         raise PolicyError([Problem("", f"the document is {what}", "it begins with apiVersion")])
     return document
+
+
+def _require_short(keys: Iterable[object]) -> None:
+    """Raises PolicyError for the first key that is longer than any may be."""
+    for key in keys:
+        if isinstance(key, str) and len(key) > KEY_MAX:
+            raise PolicyError([Problem("", f"the key {shown(key)} has {len(key)} characters", f"at most {KEY_MAX}")])
 
 
 def _guess(body: bytes) -> Format:
@@ -103,6 +115,7 @@ def _read_json(text: str) -> tuple[object, list[Problem]]:
     def build(pairs: list[tuple[str, object]]) -> dict[str, object]:
         nonlocal twice
         found = dict(pairs)
+        _require_short(found)
         twice = twice or len(found) != len(pairs)
         return found
 
@@ -160,6 +173,7 @@ def _read_msgpack(body: bytes) -> tuple[object, list[Problem]]:
                 faults.append((found, key))
             else:
                 found[key] = value
+        _require_short(found)
         return found
 
     try:

@@ -34,6 +34,11 @@ MANY_MEMBERS = Rule(
     "network {network} has {count} members; a switch cannot flood one packet to more than {most}",
     "divide it into smaller networks",
 )
+JOINED_MANY = Rule(
+    "the endpoint is untagged and sends into all of its networks at once, which have {count} members together; "
+    "a switch cannot flood one packet to more than {most}",
+    "attach it tagged, or divide the networks into smaller ones",
+)
 
 DPID_TWICE = Rule("host {other} has the same dpid {dpid}", "name each bridge once")
 BRIDGE_TWICE = Rule("host {other} has the same bridge {bridge}", "name each bridge once, or name it by its dpid")

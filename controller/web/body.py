@@ -15,7 +15,7 @@ from controller.policy.parse import MEDIA_TYPES, UNTOLD
 from controller.web.problem import Refusal
 from controller.web.representation import ANSWERS_WITH_YAML
 
-LIMIT_BYTES = 64 << 20
+LIMIT_BYTES = 8 << 20
 _BLOCK_BYTES = 64 << 10
 _NO_CONTROLS = dict.fromkeys((*range(32), 127), " ")
 
@@ -66,7 +66,7 @@ def read(request: Request, limit_bytes: int = LIMIT_BYTES, pause: Callable[[], N
     if length is not None and received < length:
         raise Refusal(HTTPStatus.BAD_REQUEST, f"the body ends after {received} of {length} bytes")
     if not received:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "the request has no body; curl sends one with --data-binary @FILE")
+        raise Refusal(HTTPStatus.BAD_REQUEST, "the document is empty; write it in YAML, JSON or MessagePack")
     return b"".join(blocks)
 
 

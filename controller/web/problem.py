@@ -1,8 +1,8 @@
 """Problem documents (RFC 9457): how the REST API says no. PURE.
 
-Members: `type` (about:blank), `title` (the status in words), `status`, `detail` (one sentence) and `problems`, a list
-of {path, message, hint} as in `errors.Problem`, with everything that was found. Some add members of their own, which
-docs/REST.md names.
+Members: `type` (about:blank), `title` (the status in words), `status`, `detail` (one sentence), `problems`, a list of
+{path, message, hint} as in `errors.Problem`, with the first 1,000 of everything that was found, and `problem_count`,
+how many were found. Some add members of their own, which docs/REST.md names.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from webob import Response
 from controller.errors import Problem
 
 MEDIA_TYPE = "application/problem+json"
+PROBLEMS_LISTED = 1000
+"""A document may be wrong 100,000 times; nobody reads on, and the answer would be larger than the document."""
 
 
 class Refusal(Exception):
@@ -36,7 +38,9 @@ class Refusal(Exception):
         super().__init__(detail)
         self.status = status
         self.detail = detail
-        self.problems = tuple(problems)
+        found = tuple(problems)
+        self.problems = found[:PROBLEMS_LISTED]
+        self.problem_count = len(found)
         self.members = dict(members or {})
         self.headers = dict(headers or {})
 
@@ -47,6 +51,7 @@ class Refusal(Exception):
             "status": int(self.status),
             "detail": self.detail,
             "problems": as_members(self.problems),
+            "problem_count": self.problem_count,
             **self.members,
         }
         text = json.dumps(body, indent=2) + "\n"
@@ -60,5 +65,8 @@ def as_members(problems: Iterable[Problem]) -> list[dict[str, str]]:
 
 
 def counted(problems: tuple[Problem, ...]) -> str:
-    """The only problem, or how many there are."""
-    return str(problems[0]) if len(problems) == 1 else f"there are {len(problems)} problems"
+    """The only problem, or how many there are, and how many of them are listed where that is not all."""
+    if len(problems) == 1:
+        return str(problems[0])
+    listed = f", the first {PROBLEMS_LISTED} are listed" if len(problems) > PROBLEMS_LISTED else ""
+    return f"there are {len(problems)} problems{listed}"

@@ -139,7 +139,7 @@ def running_switch() -> Iterator[Switch]:
         _start(stack, directory, "ovsdb-server", *server)
         wait_until((directory / "db.sock").exists, "ovsdb-server does not answer")
         control = directory / "switch.ctl"
-        vsctl = ["ovs-vsctl", "--no-wait", f"--db=unix:{directory}/db.sock"]
+        vsctl = ["ovs-vsctl", "--retry", f"--timeout={_WAIT_S:.0f}", "--no-wait", f"--db=unix:{directory}/db.sock"]
         bridge = ["add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, "fail_mode=secure", "datapath_type=dummy"]
         subprocess.run([*vsctl, *bridge], check=True, env=environment, capture_output=True, timeout=_WAIT_S)
         options = ["--enable-dummy=override", "--disable-system", f"--unixctl={control}", f"unix:{directory}/db.sock"]

@@ -16,7 +16,9 @@ from webob import Request, Response
 
 from controller.api import Api
 from controller.control import DeleteObject, PutObject, PutPolicy
-from controller.errors import StoreError
+from controller.errors import CompileError, StoreError
+from controller.web.body import LIMIT_BYTES
+from controller.web.problem import PROBLEMS_LISTED
 from controller.web.reading import MATRIX_MAX
 from controller.web.routes import ROUTES
 from tests.unit.fake_control import DOCUMENT, FakeControl
@@ -169,7 +171,10 @@ def test_a_body_of_another_kind_is_415_and_says_what_is_taken(control: FakeContr
 
 def test_a_missing_body_is_400(control: FakeControl) -> None:
     assert ask(control, "PUT", "/v1/policy").status_code == 400
-    assert ask(control, "PUT", "/v1/policy", b"").status_code == 400
+    answer = ask(control, "PUT", "/v1/policy", b"")
+    assert answer.status_code == 400
+    assert "the document is empty" in answer.json["detail"]
+    assert "curl" not in answer.text, "not everybody who sends one uses curl"
 
 
 def test_a_body_beyond_the_limit_is_413_before_and_while_it_is_read(control: FakeControl) -> None:
@@ -182,6 +187,13 @@ def test_a_body_beyond_the_limit_is_413_before_and_while_it_is_read(control: Fak
     huge = Request.blank("/v1/policy", method="PUT")
     huge.environ["CONTENT_LENGTH"] = "9" * 5000
     assert huge.get_response(api).status_code == 413
+
+
+def test_the_limit_of_a_body_is_that_of_the_page(control: FakeControl) -> None:
+    request = Request.blank("/v1/policy", method="PUT")
+    request.environ["CONTENT_LENGTH"] = str((8 << 20) + 1)
+    assert request.get_response(Api(control)).status_code == 413
+    assert LIMIT_BYTES == 8 << 20
 
 
 def test_a_body_that_ends_early_changes_nothing(control: FakeControl) -> None:
@@ -277,6 +289,42 @@ def test_a_failure_of_ours_is_logged_and_told_by_number_only(
     assert "secret" not in answer.text
     assert answer.json["id"] in caplog.text
     assert "secret inner state" in caplog.text
+
+
+def test_a_policy_that_cannot_be_compiled_is_500_with_the_sentence_that_says_why(
+    control: FakeControl, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def contradict(change: object, only: object = None) -> None:
+        raise CompileError("two flows for one match: X of /endpoints/a, Y of /endpoints/b")
+
+    monkeypatch.setattr(control, "change", contradict)
+    with caplog.at_level(logging.ERROR):
+        answer = ask(control, "PUT", "/v1/policy", DOCUMENT)
+    assert answer.status_code == 500
+    sentence = "two flows for one match: X of /endpoints/a, Y of /endpoints/b"
+    assert answer.json["detail"] == f"nothing was changed: {sentence}"
+    assert sentence in caplog.text
+    assert answer.json["id"] in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_of_very_many_problems_the_first_are_listed_and_all_are_counted(control: FakeControl) -> None:
+    wrong = {**DOCUMENT, "endpoints": {f"e{n}": {"port": f"p{n}", "network": "blue"} for n in range(5000)}}
+    asked = []
+
+    def in_thread(function, *args, **kwargs):  # type: ignore[no-untyped-def]
+        asked.append(getattr(function, "__name__", ""))
+        return function(*args, **kwargs)
+
+    request = Request.blank("/v1/policy", method="PUT", body=json.dumps(wrong).encode())
+    told = assert_problem(request.get_response(Api(control, in_thread=in_thread)))
+    assert len(told["problems"]) == PROBLEMS_LISTED
+    assert told["problem_count"] >= 5000
+    assert f"{told['problem_count']} problems, the first 1000 are listed" in told["detail"]
+    assert asked[-1] == "response", "the answer is built where it does not hold the event loop"
+    few = ask(control, "PUT", "/v1/policy", {**DOCUMENT, "endpoints": {"a": {"port": "p", "network": "blue"}}}).json
+    assert few["problem_count"] == len(few["problems"])
+    assert "listed" not in few["detail"]
 
 
 def test_a_store_that_fails_is_503_and_says_why(control: FakeControl) -> None:

@@ -12,8 +12,8 @@ POLICY = Policy(NETWORKS, {"web": WEB}, {})
 LOCAL = 0xFFFFFFFE
 
 
-def bridge(dpid: int, connected: bool = True, **ports: int) -> BridgePorts:
-    return BridgePorts(Dpid(dpid), f"br{dpid}", ports, connected)
+def bridge(dpid: int, present: bool = True, **ports: int) -> BridgePorts:
+    return BridgePorts(Dpid(dpid), f"br{dpid}", ports, present)
 
 
 def test_endpoint_is_bound_to_the_port_of_its_name() -> None:
@@ -45,14 +45,14 @@ def test_second_bridge_with_the_same_port_takes_nothing_away() -> None:
     assert found.seats[Dpid(1)] == {}
 
 
-def test_endpoint_stays_on_a_bridge_that_lost_its_connection() -> None:
+def test_endpoint_stays_on_a_bridge_that_is_gone_if_no_other_shows_the_port() -> None:
     first = bind(POLICY, [bridge(1, web0=7)], Bindings())
-    assert bind(POLICY, [bridge(1, connected=False, web0=7)], first).seats[Dpid(1)] == {"web": 7}
+    assert bind(POLICY, [bridge(1, present=False, web0=7)], first).seats[Dpid(1)] == {"web": 7}
 
 
-def test_endpoint_moves_when_its_bridge_is_gone_and_another_shows_the_port() -> None:
+def test_endpoint_moves_when_its_bridge_is_gone_for_long_and_another_shows_the_port() -> None:
     first = bind(POLICY, [bridge(1, web0=7)], Bindings())
-    assert bind(POLICY, [bridge(1, connected=False, web0=7), bridge(2, web0=4)], first).home == {"web": 2}
+    assert bind(POLICY, [bridge(1, present=False, web0=7), bridge(2, web0=4)], first).home == {"web": 2}
 
 
 def test_host_by_dpid_and_by_bridge_name_decides_among_bridges() -> None:

@@ -23,15 +23,15 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"errors", "policy"},
     "inventory": {"policy", "pipeline", "tunnels"},
     "tunnels": {"policy"},
-    "fail_mode": set(),
+    "bridge_settings": set(),
     "revisions": {"control"},
     "plan_report": {"control", "diff", "flow", "inventory", "pipeline", "policy"},
     "bridge": {
-        "control", "diff", "errors", "fail_mode", "flow", "inventory", "loop", "pipeline", "policy", "switch",
+        "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "switch",
     },
     "reconcile": {
-        "bridge", "control", "diff", "errors", "flow", "inventory", "loop", "pipeline", "plan_report", "policy",
-        "revisions", "switch",
+        "bridge", "bridge_settings", "control", "diff", "errors", "flow", "inventory", "loop", "pipeline",
+        "plan_report", "policy", "revisions", "switch",
     },
     "store": {"control", "errors", "policy"},
     "api": {"control", "errors", "policy", "web"},
@@ -40,8 +40,9 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"client", "cli_commands", "cli_text", "errors"},
     "cli_commands": {"client", "cli_text", "errors", "pipeline", "policy"},
     "cli_text": {"errors"},
-    "ovsdb": {"errors", "diff", "policy", "pipeline"},
-    "framework": {"errors", "openflow"},
+    "ovsdb": {"bridge_settings", "errors", "diff", "policy", "pipeline"},
+    "process": set(),
+    "framework": {"errors", "openflow", "pipeline", "process"},
 }  # fmt: skip
 """Part of `controller` -> the other parts it may import."""
 
@@ -55,7 +56,7 @@ PURE = (
     "pipeline",
     "proof",
     "inventory",
-    "fail_mode",
+    "bridge_settings",
     "plan_report",
     "control",
 )

@@ -159,8 +159,9 @@ def test_arp_names_its_sender_truly() -> None:
     assert reached(told.with_(arp_tpa=0), 1) == {2}
 
 
-def test_arp_probes_and_announcements_go_to_everybody() -> None:
-    assert reached(p.arp_request(W1, 0, IP2), 1) == {2, 4, 5}
+def test_arp_probes_and_announcements_of_the_own_address_go_to_everybody() -> None:
+    assert reached(p.arp_request(W1, 0, IP1), 1) == {2, 4, 5}
+    assert reached(p.arp_request(W1, 0, IP2), 1) == set()
     assert reached(p.arp_request(W1, IP1, IP1), 1) == {2, 4, 5}
 
 

@@ -64,6 +64,9 @@ class FakeSwitch:
         self.changes: list[tuple[int, int]] = []
         self.refuse = ""
 
+    def prepare(self) -> None:
+        pass
+
     def read_ports(self) -> Mapping[str, int]:
         return dict(self.ports)
 
@@ -109,7 +112,7 @@ def connected(reconciler: Reconciler, switch: FakeSwitch) -> Iterator[FakeSwitch
     finally:
         switch.alive = False
         switch.refuse = ""
-        reconciler.change_port(switch, 0xFF, "stop")
+        reconciler.gone(switch)
         thread.join(WITHIN_S)
     assert not thread.is_alive(), before
 
@@ -260,11 +263,10 @@ def test_switch_that_lies_about_success_is_found_out(store: Store) -> None:
     reconciler = make(store)
 
     class Liar(FakeSwitch):
-        def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
-            return frozenset()
+        def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
+            if self.refuse:
+                raise SwitchError(self.refuse)
 
-    with connected(reconciler, FakeSwitch(p1=1)):
-        pass
     liar = Liar(p1=1)
     liar.refuse = "not yet"
     with connected(reconciler, liar):
@@ -311,6 +313,17 @@ def test_policy_put_while_a_bridge_is_away_is_in_force_when_it_returns(store: St
     returned.flows = flows
     with connected(reconciler, returned):
         assert any("output:1" in str(flow) for flow in returned.flows.values())
+
+
+def test_bridge_that_is_gone_is_remembered_only_if_it_carries_somebody(store: Store) -> None:
+    reconciler = make(store)
+    reconciler.change(PutPolicy(document("a")))
+    with connected(reconciler, FakeSwitch(dpid=1, p1=1)):
+        with connected(reconciler, FakeSwitch(dpid=2)):
+            assert len(reconciler.status().bridges) == 2
+        assert [bridge.dpid for bridge in reconciler.status().bridges] == ["0000000000000001"]
+    assert [bridge.connected for bridge in reconciler.status().bridges] == [False]
+    assert reconciler.bindings()[0].state is PortsAs.BOUND
 
 
 def test_flows_are_explained_by_origin_and_stage(store: Store) -> None:

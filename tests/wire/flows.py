@@ -12,7 +12,7 @@ from controller.flow.fields import Field, Slice, Term, whole
 from controller.flow.flow import OWNER_LEARNED, Flow
 
 _REGISTERS: Sequence[Field] = tuple(field for field in f.FIELDS if field.name.startswith("reg"))
-_ANY: Sequence[Field] = (*_REGISTERS, f.IN_PORT, f.ETH_DST, f.ETH_SRC, f.VLAN_VID)
+_ANY: Sequence[Field] = (*_REGISTERS, f.IN_PORT, f.ETH_DST, f.ETH_SRC, f.VLAN_VID, f.TUN_ID)
 _IP: Sequence[Field] = (f.ETH_TYPE, f.IP_PROTO)
 _FAMILIES: Sequence[tuple[tuple[Term, ...], Sequence[Field]]] = (
     ((), ()),
@@ -103,7 +103,7 @@ def _learn(draw: st.DrawFn) -> Learn:
         table=draw(st.integers(0, 253)),
         cookie=OWNER_LEARNED << 48 | draw(st.integers(0, 0xFFFF)),
         priority=draw(st.integers(1, 0xFFFF)),
-        idle_timeout_s=draw(st.integers(1, 0xFFFF)),
+        hard_timeout_s=draw(st.integers(1, 0xFFFF)),
         limit=draw(st.integers(1, 0xFFFFFFFF)),
         match=((register, register), (whole(f.ETH_SRC), whole(f.ETH_DST))),
         loads=(
@@ -170,7 +170,7 @@ def one_of_each_action() -> list[Flow]:
         table=5,
         cookie=0x7471000000000003,
         priority=3,
-        idle_timeout_s=300,
+        hard_timeout_s=300,
         limit=64,
         match=((whole(f.REG0), whole(f.REG0)), (whole(f.ETH_SRC), whole(f.ETH_DST))),
         loads=((whole(f.IN_PORT), whole(f.REG1)),),

@@ -24,6 +24,7 @@ from controller.flow.flow import Flow
 from controller.pipeline.protocols import (
     ARP,
     ARP_REPLY,
+    ARP_REQUEST,
     GROUP_BIT,
     IPV4,
     IPV4_BROADCAST,
@@ -50,7 +51,8 @@ _FOR_ALL: tuple[tuple[Conditions, str], ...] = (
     ((ETH_TYPE(IPV4), IPV4_DST(IPV4_BROADCAST)), "limited broadcast is for every member"),
     ((ETH_TYPE(IPV4), IPV4_DST(IPV4_MULTICAST, IPV4_MULTICAST_MASK)), "multicast is for every member"),
     ((ETH_TYPE(IPV6), IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK)), "multicast is for every member"),
-    ((ETH_TYPE(ARP), ETH_DST(GROUP_BIT, GROUP_BIT)), "ARP to all is for every member"),
+    ((ETH_TYPE(ARP), ARP_OP(ARP_REQUEST), ETH_DST(GROUP_BIT, GROUP_BIT)), "ARP to all is for every member"),
+    ((ETH_TYPE(ARP), ARP_OP(ARP_REPLY), ETH_DST(GROUP_BIT, GROUP_BIT)), "ARP to all is for every member"),
     ((ETH_TYPE(ARP), ARP_OP(ARP_REPLY), ARP_TPA(0)), "the answer to an ARP probe names no address (RFC 5227)"),
 )
 

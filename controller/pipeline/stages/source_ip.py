@@ -9,6 +9,7 @@ from controller.flow.fields import (
     ARP_OP,
     ARP_SHA,
     ARP_SPA,
+    ARP_TPA,
     ETH_SRC,
     ETH_TYPE,
     ICMPV6_CODE,
@@ -30,6 +31,7 @@ from controller.flow.fields import (
 from controller.flow.flow import Flow
 from controller.pipeline.protocols import (
     ARP,
+    ARP_REPLY,
     ARP_REQUEST,
     DHCP_CLIENT,
     DHCP_SERVER,
@@ -58,10 +60,13 @@ _DHCP_WHY = "a DHCP client has no address yet (RFC 2131 section 4.1)"
 
 def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
     yield emit("dhcp", _DHCP, goto="forward", origin="", why=_DHCP_WHY)
-    for eth_type, goto in ((IPV4, "forward"), (ARP, "answer"), (IPV6, "answer")):
+    # Open vSwitch reads arp_op 0 in ARP that is not about Ethernet and IPv4; other readers may be less strict.
+    request, reply = (ETH_TYPE(ARP), ARP_OP(ARP_REQUEST)), (ETH_TYPE(ARP), ARP_OP(ARP_REPLY))
+    onward = (((ETH_TYPE(IPV4),), "forward"), (request, "answer"), (reply, "answer"), ((ETH_TYPE(IPV6),), "source_nd"))
+    for conditions, goto in onward:
         yield emit(
             "learned",
-            (LEARNED(1), ETH_TYPE(eth_type)),
+            (LEARNED(1), *conditions),
             goto=goto,
             origin="",
             why="a port that learns may use any address that is not declared for another",
@@ -93,14 +98,14 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
             origin=member.origin,
             why="ARP names the member's own MAC and IPv4 address",
         )
-    yield emit(
-        "own",
-        (*here, ETH_TYPE(ARP), ARP_OP(ARP_REQUEST), sha, ARP_SPA(0)),
-        _ipv4_mark(member, 0),
-        goto="answer",
-        origin=member.origin,
-        why="an ARP probe asks before an address is used (RFC 5227 section 2.1.1)",
-    )
+        yield emit(
+            "own",
+            (*here, ETH_TYPE(ARP), ARP_OP(ARP_REQUEST), sha, ARP_SPA(0), ARP_TPA(ip)),
+            _ipv4_mark(member, 0),
+            goto="answer",
+            origin=member.origin,
+            why="the member probes for its own address before it uses it (RFC 5227 section 2.1.1)",
+        )
     for ip in member.ipv6:
         yield emit(
             "own",
@@ -169,6 +174,7 @@ SOURCE_IP = Stage(
             ARP_OP,
             ARP_SHA,
             ARP_SPA,
+            ARP_TPA,
             ETH_SRC,
             ETH_TYPE,
             ICMPV6_CODE,

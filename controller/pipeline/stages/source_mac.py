@@ -65,7 +65,7 @@ def _learning(emit: Emit, network: Network, port: int, n_ports: int, origin: str
         table=emit.table("learned"),
         cookie=learned_cookie(network, port),
         priority=LEARNED_PRIORITY,
-        idle_timeout_s=network.mac_age_s,
+        hard_timeout_s=network.mac_age_s,
         limit=network.macs_per_port * n_ports,
         match=((NETWORK, NETWORK), (whole(ETH_SRC), whole(ETH_DST))),
         loads=((whole(IN_PORT), OUT_PORT),),

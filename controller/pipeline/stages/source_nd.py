@@ -11,6 +11,8 @@ from controller.flow.fields import (
     ICMPV6_TYPE,
     IN_PORT,
     IP_PROTO,
+    IPV6_SRC,
+    LEARNED,
     ND_SLL,
     ND_TARGET,
     ND_TLL,
@@ -42,22 +44,40 @@ def _nd(kind: int) -> tuple[Term, ...]:
 
 
 def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
+    for kind in (NEIGHBOR_SOLICITATION, NEIGHBOR_ADVERTISEMENT):
+        yield emit(
+            "never",
+            (*_nd(kind), ND_TARGET(0)),
+            origin="",
+            why="the message is about nothing, or has an option twice, which Open vSwitch does not read and others may",
+        )
+    for kind, why in (
+        (ROUTER_ADVERTISEMENT, "no member of an isolated network is a router"),
+        (REDIRECT, "no member of an isolated network is a router that could redirect"),
+    ):
+        yield emit("never", _icmpv6(kind), origin="", why=why)
+    for kind, goto in ((NEIGHBOR_SOLICITATION, "answer"), (NEIGHBOR_ADVERTISEMENT, "forward")):
+        yield emit(
+            "own",
+            (LEARNED(1), *_nd(kind)),
+            goto=goto,
+            origin="",
+            why="a port that learns may claim any address that is not declared for another",
+        )
     yield emit(
-        "own",
+        "probe",
+        (*_nd(NEIGHBOR_SOLICITATION), IPV6_SRC(0)),
+        origin="",
+        why="the probe is for an address that is not the member's own, and would make its owner give it up",
+    )
+    yield emit(
+        "silent",
         (*_nd(NEIGHBOR_SOLICITATION), ND_SLL(ABSENT)),
         goto="answer",
         origin="",
         why="a solicitation without a link-layer option claims no MAC",
     )
-    yield emit(
-        "never",
-        (*_nd(NEIGHBOR_SOLICITATION), ND_TARGET(0)),
-        origin="",
-        why="the solicitation asks for nothing, or has an option twice, which Open vSwitch does not read",
-    )
     for kind, why in (
-        (ROUTER_ADVERTISEMENT, "no member of an isolated network is a router"),
-        (REDIRECT, "no member of an isolated network is a router that could redirect"),
         (NEIGHBOR_SOLICITATION, "the solicitation names another MAC as its sender"),
         (NEIGHBOR_ADVERTISEMENT, "the advertisement names an address or a MAC that is not the member's own"),
     ):
@@ -71,13 +91,20 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     if member.remote:
         here = (*here, ETH_SRC(member.mac.value))  # others share the port that leads to its host
     yield emit(
-        "own",
+        "question",
         (*here, *_nd(NEIGHBOR_SOLICITATION), ND_SLL(member.mac.value)),
         goto="answer",
         origin=member.origin,
         why="the solicitation names the member's own MAC",
     )
     for ip in member.ipv6:
+        yield emit(
+            "own",
+            (*here, *_nd(NEIGHBOR_SOLICITATION), IPV6_SRC(0), ND_SLL(ABSENT), ND_TARGET(ip)),
+            goto="answer",
+            origin=member.origin,
+            why="the member probes for its own address before it uses it (RFC 4862 section 5.4)",
+        )
         for mac in (member.mac.value, ABSENT):
             yield emit(
                 "own",
@@ -92,12 +119,28 @@ SOURCE_ND = Stage(
     name="source_nd",
     purpose="Neighbor discovery claims only what is the member's own. Other IPv6 passes through.",
     matches=frozenset(
-        {ETH_SRC, ETH_TYPE, ICMPV6_CODE, ICMPV6_TYPE, IN_PORT, IP_PROTO, ND_SLL, ND_TARGET, ND_TLL, NETWORK.field}
+        {
+            ETH_SRC,
+            ETH_TYPE,
+            ICMPV6_CODE,
+            ICMPV6_TYPE,
+            IN_PORT,
+            IP_PROTO,
+            IPV6_SRC,
+            LEARNED.field,
+            ND_SLL,
+            ND_TARGET,
+            ND_TLL,
+            NETWORK.field,
+        }
     ),
     next=("answer", "forward"),
     priorities={
-        "never": Priority(300, "a solicitation that is malformed"),
-        "own": Priority(200, "a message that claims nothing or what is the member's own"),
+        "never": Priority(500, "messages that no member sends, and malformed ones"),
+        "own": Priority(400, "an advertisement or a probe for the member's own address"),
+        "probe": Priority(300, "any other probe"),
+        "question": Priority(250, "a solicitation with the member's own MAC"),
+        "silent": Priority(200, "a message that claims nothing"),
         "other": Priority(100, "every other neighbor discovery message that claims something"),
     },
     miss=Miss("IPv6 that is not neighbor discovery", goto="forward"),

@@ -359,6 +359,48 @@ def test_a_network_has_at_most_1000_members() -> None:
     assert "1001 members" in message
 
 
+def many(sizes: dict[str, int], sharers: dict[str, Attach]) -> Policy:
+    """Networks with so many members of their own, and shared members of all of them."""
+    networks = {name: Network(name, vlan=Vlan(number)) for number, name in enumerate(sizes, 1)}
+    endpoints: dict[str, Endpoint] = {}
+    for name, size in sizes.items():
+        for _ in range(size):
+            key = f"e{len(endpoints)}"
+            endpoints[key] = Endpoint(key, (name,), key, mac=Mac(0x020000000000 + len(endpoints)))
+    for key, attach in sharers.items():
+        mac = Mac(0x020000000000 + len(endpoints))
+        endpoints[key] = Endpoint(key, tuple(sizes), key, attach=attach, mac=mac)
+    return Policy(networks, endpoints, {})
+
+
+def test_networks_of_an_untagged_shared_member_have_at_most_1900_members_together() -> None:
+    untagged, tagged = {"nas": Attach.UNTAGGED}, {"nas": Attach.TAGGED}
+    assert check(many({"a": 999, "b": 899}, untagged)) == ()
+    (problem,) = check(many({"a": 999, "b": 900}, untagged))
+    assert problem.path == "/endpoints/nas/networks"
+    assert "1901 members together" in problem.message
+    assert "1900" in problem.message
+    assert "attach it tagged" in problem.hint
+    assert "divide" in problem.hint
+    assert check(many({"a": 999, "b": 999}, tagged)) == ()
+    two = {"nas": Attach.UNTAGGED, "backup": Attach.UNTAGGED, "router": Attach.TAGGED}
+    assert [path for path, _ in found(many({"a": 700, "b": 700, "c": 700}, two))] == [
+        "/endpoints/nas/networks",
+        "/endpoints/backup/networks",
+    ]
+
+
+def test_a_member_more_is_noticed_in_the_networks_of_a_shared_member() -> None:
+    checker = Checker()
+    before = many({"a": 999, "b": 899}, {"nas": Attach.UNTAGGED})
+    assert checker.check(before) == ()
+    grown = {**before.endpoints, "more": Endpoint("more", ("b",), "more", mac=Mac(0x02_00_00_00_FF_FF))}
+    after = Policy(before.networks, grown, {})
+    assert checker.check(after) == check(after)
+    assert [problem.path for problem in check(after)] == ["/endpoints/nas/networks"]
+    assert checker.check(before) == ()
+
+
 def test_unchanged_units_are_not_checked_again() -> None:
     checker = Checker()
     before = policy(GREEN_PINK, {"a": {"network": "green", "ips": ["10.1.0.1"]}, "b": {"network": "pink"}, "nas": NAS})

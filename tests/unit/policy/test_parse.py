@@ -325,3 +325,16 @@ def test_no_bytes_raise_anything_but_policy_error(body: bytes, media_type: str |
 @given(st.binary(max_size=40).map(lambda tail: b"\x83\xa1a" + tail))
 def test_no_msgpack_raises_anything_but_policy_error(body: bytes) -> None:
     assert isinstance(messages_of(body, MSGPACK).encode(), bytes)
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/yaml", "application/msgpack"])
+def test_a_key_has_at_most_255_characters(media_type: str) -> None:
+    """Or a body of a megabyte would have problems of a gigabyte, each with the key in its path."""
+
+    def written(key: str) -> bytes:
+        document = {"networks": {key: {"vlan": 1}}}
+        return msgpack.packb(document) if media_type.endswith("msgpack") else json.dumps(document).encode()
+
+    assert parse_document(written("a" * 255), media_type)
+    with pytest.raises(PolicyError, match="has 256 characters"):
+        parse_document(written("a" * 256), media_type)

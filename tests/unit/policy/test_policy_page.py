@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from controller.policy import rules
-from controller.policy.check import MEMBERS_MAX, check
+from controller.policy.check import JOINED_MAX, MEMBERS_MAX, check
 from controller.policy.load import KEYS, LATER, MAC_AGE_MAX_S, MACS_PER_PORT_MAX, load
 from controller.policy.model import Network
-from controller.policy.parse import MEDIA_TYPES, parse_document
+from controller.policy.parse import KEY_MAX, MEDIA_TYPES, parse_document
 from controller.policy.plain import DEPTH_MAX
 from controller.policy.yaml_text import ALIASED_MAX
 
@@ -52,6 +52,8 @@ def test_numbers_on_the_page_are_those_of_the_code() -> None:
     assert f"| `macs_per_port` | number | {model.macs_per_port} | 1 to {MACS_PER_PORT_MAX}:" in PAGE
     assert f"| `mac_age_s` | number | {model.mac_age_s} | 1 to {MAC_AGE_MAX_S} seconds:" in PAGE
     assert f"more than {MEMBERS_MAX:,} members" in PAGE
+    assert f"together they may have {JOINED_MAX:,}," in PAGE
+    assert f"Keys have at most {KEY_MAX} characters" in PAGE
     assert f"at most {DEPTH_MAX} deep" in PAGE
     assert f"more than {ALIASED_MAX:,} values" in PAGE
     assert all(f"`{name}`" in PAGE for name in MEDIA_TYPES if name != "text/json")
