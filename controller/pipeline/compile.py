@@ -88,8 +88,11 @@ def compile_bridge(policy: Policy, ports: Mapping[str, int], before: Compiled = 
     shared: list[SharedMember] = []
     for name, port in ports.items():
         endpoint = policy.endpoints[name]
+        if not endpoint.shared:
+            seats.setdefault(endpoint.networks[0], []).append((endpoint, port, None))
+            continue
         member = None
-        if endpoint.shared and endpoint.attach is Attach.UNTAGGED:
+        if endpoint.attach is Attach.UNTAGGED:
             networks = [policy.networks[network] for network in endpoint.networks]
             seated = (Seated(n.number, *addresses_in(endpoint, n), broadcasts_of(n)) for n in networks)
             member = SharedMember(name, port, tuple(seated))

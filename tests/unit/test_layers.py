@@ -29,8 +29,8 @@ ALLOWED: dict[str, set[str]] = {
         "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "switch",
     },
     "reconcile": {
-        "bridge", "bridge_settings", "control", "diff", "errors", "flow", "inventory", "loop", "pipeline", "plan_report", "policy",
-        "revisions", "switch",
+        "bridge", "bridge_settings", "control", "diff", "errors", "flow", "inventory", "loop", "pipeline",
+        "plan_report", "policy", "revisions", "switch",
     },
     "store": {"control", "errors", "policy"},
     "api": {"control", "errors", "policy", "web"},
