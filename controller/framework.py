@@ -20,12 +20,13 @@ import eventlet.wsgi
 from ryu import cfg
 from ryu.controller import controller as ryu_controller
 from ryu.controller import ofp_event
+from ryu.controller.handler import MAIN_DISPATCHER
 from ryu.lib import hub
 from ryu.ofproto import ofproto_parser
 
 from controller import process
 from controller.errors import SwitchError
-from controller.openflow.guard import Framer, Phase
+from controller.openflow.guard import Framer
 from controller.openflow.session import PortChange, Session
 from controller.pipeline import TABLES
 
@@ -273,7 +274,8 @@ class _Connection(ryu_controller.Datapath):  # type: ignore[misc] # Ryu has no t
         event = ofp_event.ofp_msg_to_ev(parsed)
         for handler in self.ofp_brick.get_handlers(event, self.state):
             handler(event)
-        if self._framer.phase is Phase.READY:
+        # Not the framer's phase: that one is ahead by as many messages as came together.
+        if self.state == MAIN_DISPATCHER:
             self.session = self._board.welcome(self)
 
 

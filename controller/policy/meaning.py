@@ -226,6 +226,8 @@ class _Here:
     def _refuse_discovery(self, frame: Packet) -> str:
         """Why nobody may send this ICMPv6 message; "" if somebody may."""
         kind = frame.get("icmpv6_type")
+        if not kind:
+            return "the message has no type: it is in a later fragment"
         if kind in (_ROUTER_ADVERT, _REDIRECT):
             return "router advertisements and redirects are not for members to send"
         if kind in (SOLICIT, ADVERT) and frame.get("icmpv6_code") != 0:

@@ -35,6 +35,10 @@ ABSENT = 0
 """What Open vSwitch puts into nd_sll and nd_tll where the message has no such option."""
 
 
+UNREAD = 0
+"""What Open vSwitch reads where the ICMPv6 header is not in the first fragment; no message has this type (RFC 4443)."""
+
+
 def _icmpv6(kind: int) -> tuple[Term, ...]:
     return (ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(kind))
 
@@ -52,6 +56,7 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
             why="the message is about nothing, or has an option twice, which Open vSwitch does not read and others may",
         )
     for kind, why in (
+        (UNREAD, "the type of this message is hidden in a later fragment, where a check cannot see it"),
         (ROUTER_ADVERTISEMENT, "no member of an isolated network is a router"),
         (REDIRECT, "no member of an isolated network is a router that could redirect"),
     ):
