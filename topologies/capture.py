@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from topologies import frames
 from topologies.netns import NetworkError, inside
 from topologies.spec import Address
-from topologies.traffic import ECHO_PORT, MARK
+from topologies.traffic import CANARY_MAC, ECHO_PORT, MARK
 
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8
@@ -25,6 +25,8 @@ _PACKET_OUTGOING = 4
 _TP_STATUS_VLAN_VALID = 1 << 4
 _BUFFER_BYTES = 64 << 20
 _READS_AT_ONCE = 256
+UNTAGGED = -1
+"""In place of a VID: frames that have no tag."""
 
 
 @dataclass
@@ -51,6 +53,13 @@ class Notebook:
     """What the captures of a lab saw. ports: TCP or UDP port of a probe -> its mark."""
 
     ports: dict[int, int] = field(default_factory=dict)
+    impostors: set[int] = field(default_factory=set)
+    """Marks of frames that an impostor sends: they say nothing about what a host puts on a cable."""
+    tags: dict[tuple[str, str, str, tuple[str, ...]], Sighting] = field(default_factory=dict)
+    """(node, interface, source MAC, tags with the outermost first), without canaries and impostors' frames
+
+    A tag is written `vid 10`. A tunnel counts as one, `vni 5010`, and then the MAC is that of the frame inside.
+    """
     marks: dict[tuple[int, str, str, int | None], Sighting] = field(default_factory=dict)
     """(mark, node, interface, outermost VID)"""
     macs: dict[tuple[str, str, str, int | None], Sighting] = field(default_factory=dict)
@@ -58,12 +67,19 @@ class Notebook:
     answers: dict[tuple[Address, str, str, str], int] = field(default_factory=dict)
     """(address, its MAC, node, interface) -> how often ARP or ND said so"""
 
-    def note(self, node: str, interface: str, frame: bytes) -> None:
+    def note(self, node: str, interface: str, frame: bytes, trunk: bool = False) -> None:
+        """trunk: other hosts are at the cable's end, so that frames may be inside a tunnel's."""
+        tags: tuple[str, ...] = ()
+        if trunk and (inside_tunnel := frames.tunnelled(frame)) is not None:
+            tags, frame = (f"vni {inside_tunnel[0]}",), inside_tunnel[1]
         vid = int.from_bytes(frame[14:16], "big") & 0xFFF if frame[12:14] in (b"\x81\x00", b"\x88\xa8") else None
         marked, seen = MARK.search(frame), frames.read(frame)
         mark = int(marked[1], 16) if marked is not None else None
         if mark is None and ECHO_PORT in seen.ports:
             mark = self.ports.get(seen.ports[0]) or self.ports.get(seen.ports[1])
+        if mark not in self.impostors and seen.source != CANARY_MAC:
+            tags += tuple(f"vid {one}" for one in seen.tags)
+            self.tags.setdefault((node, interface, seen.source, tags), Sighting()).note(frame)
         if seen.answers is not None:
             key = (*seen.answers, node, interface)
             self.answers[key] = self.answers.get(key, 0) + 1
@@ -74,17 +90,18 @@ class Notebook:
                 self.macs.setdefault((mac, node, interface, vid), Sighting()).note(frame)
 
     def of_mark(self, mark: int, node: str, interface: str | None = None, vid: int | None = None) -> Sighting:
-        """Frames of a probe at a node, or at one interface of it, or in one VLAN of that."""
-        return _sum(
-            s for (m, n, i, v), s in self.marks.items() if m == mark and _fits((n, i, v), (node, interface, vid))
-        )
+        """Frames of a probe at a node, or at one interface of it, or in one VLAN of that (or UNTAGGED)."""
+        wanted = (node, interface, vid)
+        return _sum(s for (m, n, i, v), s in self.marks.items() if m == mark and _fits((n, i, v), wanted))
 
-    def of_mac(self, mac: str, node: str, interface: str | None = None, vid: int | None = None) -> Sighting:
-        return _sum(s for (m, n, i, v), s in self.macs.items() if m == mac and _fits((n, i, v), (node, interface, vid)))
+    def of_mac(self, mac: str, node: str, interface: str | None = None) -> Sighting:
+        wanted = (node, interface, None)
+        return _sum(s for (m, n, i, v), s in self.macs.items() if m == mac and _fits((n, i, v), wanted))
 
 
 def _fits(at: tuple[str, str, int | None], wanted: tuple[str, str | None, int | None]) -> bool:
-    return at[0] == wanted[0] and wanted[1] in (None, at[1]) and wanted[2] in (None, at[2])
+    vid = UNTAGGED if at[2] is None else at[2]
+    return at[0] == wanted[0] and wanted[1] in (None, at[1]) and wanted[2] in (None, vid)
 
 
 def _sum(sightings: Iterable[Sighting]) -> Sighting:
@@ -136,9 +153,13 @@ class Captures:
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
         self._open: dict[tuple[str, str], socket.socket] = {}
+        self._lost: dict[tuple[str, str], int] = {}
+        self._outward: set[tuple[str, str]] = set()
 
-    def add(self, node: str, namespace: str, interface: str) -> None:
-        """Raises NetworkError."""
+    def add(self, node: str, namespace: str, interface: str, outward: bool) -> None:
+        """outward: for what goes out there, in place of what comes in. Raises NetworkError."""
+        if outward:
+            self._outward.add((node, interface))
         handle = packet_socket(namespace, interface, receive=True)
         self._open[node, interface] = handle
         asyncio.get_running_loop().add_reader(handle, self._read, node, interface, handle)
@@ -149,13 +170,22 @@ class Captures:
             if got is None:
                 return
             frame, outgoing = got
-            if not outgoing:
-                self.notebook.note(node, interface, frame)
+            wanted = outgoing if (node, interface) in self._outward else not outgoing
+            # A canary comes in from the far end of the cable, also where only what goes out matters.
+            if wanted or frame[6:12] == frames.mac_bytes(CANARY_MAC):
+                self.notebook.note(node, interface, frame, (node, interface) in self._outward)
 
     def lost(self, node: str, interface: str) -> int:
         """Frames that the kernel could not keep for this capture since the last call."""
         packed = self._open[node, interface].getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        return int(struct.unpack("=II", packed)[1])
+        lost = int(struct.unpack("=II", packed)[1])
+        self._lost[node, interface] = self._lost.get((node, interface), 0) + lost
+        return lost
+
+    def lost_ever(self, node: str, interface: str) -> int:
+        """The same since the capture began."""
+        self.lost(node, interface)
+        return self._lost[node, interface]
 
     def close(self) -> None:
         loop = asyncio.get_running_loop()

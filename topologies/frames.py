@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from topologies.spec import Address
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
+LINK_LOCAL_GROUP = "01:80:c2:00:00:0e"
+"""For the next station only: no bridge passes it on (IEEE 802.1Q table 8-1)."""
 ZERO_MAC = "00:00:00:00:00:00"
 ARP, IPV4, IPV6, DOT1Q, DOT1AD, RARP = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88A8, 0x8035
 EXPERIMENTAL = 0x88B5
 """IEEE 802 local experimental ethertype 1: the canary's, so that no protocol stack acts on it."""
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+GRE = 47
+VXLAN_PORT, GENEVE_PORT = 4789, 6081
 MINIMUM_BYTES = 60
 
 
@@ -221,6 +225,25 @@ def read(frame: bytes) -> Seen:
             source, target, tuple(tags), ethertype, *v6, body[6], _ports(body[6], body[40:]), answers=advertised
         )
     return plain
+
+
+def tunnelled(frame: bytes) -> tuple[int, bytes] | None:
+    """(VNI, the frame inside) of VXLAN (RFC 7348), Geneve (RFC 8926) or GRE with a key (RFC 2890), over either IP."""
+    head = frame[12:14]
+    if head == b"\x08\x00" and len(frame) >= 34:
+        protocol, body = frame[23], frame[14 + (frame[14] & 15) * 4 :]
+    elif head == b"\x86\xdd" and len(frame) >= 54:
+        protocol, body = frame[20], frame[54:]
+    else:
+        return None
+    port = int.from_bytes(body[2:4], "big")
+    if protocol == UDP and port == VXLAN_PORT and len(body) >= 16:
+        return int.from_bytes(body[12:15], "big"), body[16:]
+    if protocol == UDP and port == GENEVE_PORT and len(body) >= 16:
+        return int.from_bytes(body[12:15], "big"), body[16 + (body[8] & 0x3F) * 4 :]
+    if protocol == GRE and body[:4] == b"\x20\x00\x65\x58" and len(body) >= 8:
+        return int.from_bytes(body[4:8], "big"), body[8:]
+    return None
 
 
 def _ports(protocol: int, segment: bytes) -> tuple[int, int]:

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from topologies import clients, traffic
+from topologies.cables import cable_row
 from topologies.capture import Sighting
 from topologies.netns import NetworkError
 from topologies.records import Record
 from topologies.situations import FLOOD_CYCLES, Stage, during
 from topologies.spec import (
     Address,
+    Carries,
     Conduct,
     Expect,
     Expectation,
@@ -49,7 +51,7 @@ class _Trial:
     answer: why the target was not reached. problem: why nothing could be sent.
     """
 
-    expectation: Expectation
+    expectation: Probe | Hostile
     via: Via | None
     sources: tuple[Point, ...]
     marks: list[int]
@@ -69,12 +71,21 @@ async def judge(record: Record, only: Iterable[Expectation] | None = None) -> li
     Raises NetworkError where nothing can be measured.
     """
     lab = record.lab
-    wanted = list(lab.expectations if only is None else only)
+    every = list(lab.expectations if only is None else only)
+    wanted = [e for e in every if not isinstance(e, Carries)]
+    cables = [e for e in every if isinstance(e, Carries)]
     court = _Court(Wires(record, lab))
     rows: list[Row] = []
     async with court.wires.session():
+        places = {place: None for e in cables for place in court.wires.places_of(e.on)}
+        before = await court.wires.canaries(places)
         for situations in dict.fromkeys(e.during for e in wanted):
             rows += await court.hear(situations, [e for e in wanted if e.during == situations])
+        after = await court.wires.canaries(places)
+        silent = {p: court.silence(p, before[p], after[p], court.wires.captures.lost_ever(*p)) for p in places}
+    for carries in cables:
+        mute = "; ".join(filter(None, (silent[place] for place in court.wires.places_of(carries.on))))
+        rows.append(cable_row(carries, lab, court.wires.notebook, mute))
     return rows
 
 
@@ -86,7 +97,7 @@ class _Court:
     def __post_init__(self) -> None:
         self.lab = self.wires.lab
 
-    async def hear(self, situations: tuple[Situation, ...], group: list[Expectation]) -> list[Row]:
+    async def hear(self, situations: tuple[Situation, ...], group: list[Probe | Hostile]) -> list[Row]:
         """Expectations that share a situation.
 
         Reach comes first, so that it meets the network as the situation leaves it.
@@ -95,6 +106,9 @@ class _Court:
         wires.notebook.macs.clear()
         probes = tuple(e for e in group if isinstance(e, Probe))
         stage = Stage(self.lab, wires.record.namespaces, probes, wires.mark(FLOOD_CYCLES), wires.send)
+        for situation in situations:
+            if situation.node in self.lab.impostors:
+                wires.notebook.impostors.update(range(stage.mark, stage.mark + FLOOD_CYCLES))
         trials = [self.trials(expectation) for expectation in group]
         watched = sorted({place for e in group for where in _unseen_at(e) for place in wires.places_of(where)})
         lost = wires.ports.lost()
@@ -106,7 +120,8 @@ class _Court:
                 await wires.ports.empty()
                 await asyncio.sleep(GRACE_S)
             after = await wires.canaries(watched)
-        silent = {place: self.silence(place, before[place], after[place]) for place in watched}
+        lost_by = {place: wires.captures.lost(*place) for place in watched}
+        silent = {place: self.silence(place, before[place], after[place], lost_by[place]) for place in watched}
         idle = [
             str(s) for s in situations if s.conduct in (Conduct.MAC_FLOOD, Conduct.FORGED_ARP) and not counters[str(s)]
         ]
@@ -120,18 +135,20 @@ class _Court:
         heading = ", ".join(f"{s} (sent {counters[str(s)]})" if counters[str(s)] else str(s) for s in situations)
         return [self.row(t, silent, heading) for ts in trials for t in ts]
 
-    def trials(self, expectation: Expectation) -> list[_Trial]:
+    def trials(self, expectation: Probe | Hostile) -> list[_Trial]:
         kinds: tuple[Via | None, ...] = expectation.via if isinstance(expectation, Probe) else (None,)
-        sources = self.lab.points(expectation.source if isinstance(expectation, Probe) else expectation.by)
+        source = expectation.source if isinstance(expectation, Probe) else expectation.by
+        sources = self.lab.points(source)
         made = []
         for via in kinds:
             marks = [self.wires.mark() for _ in sources]
+            if source in self.lab.impostors:
+                self.wires.notebook.impostors.update(marks)
             made.append(_Trial(expectation, via, sources, marks, self.wires.port(marks[0])))
         return made
 
-    def silence(self, place: Place, before: str, after: str) -> str:
+    def silence(self, place: Place, before: str, after: str, lost: int) -> str:
         """ "" when the capture was alive from start to end and lost nothing."""
-        lost = self.wires.captures.lost(*place)
         found = [f"{word} {state}" for word, state in (("before", before), ("after", after)) if state]
         found += [f"{lost} frames lost"] if lost else []
         return f"{place[0]}:{place[1]} {', '.join(found)}" if found else ""
@@ -220,13 +237,13 @@ class _Court:
                 frames = traffic.ordinary(trial.via, self.scene(trial, point), address, holder)
                 trial.sent += await self.wires.send(point, frames)
         own = {a.ip for p in trial.sources for a in p.addresses}
-        if trial.via in BY_STACK:
+        if trial.via in BY_STACK and probe.source not in self.lab.impostors:
             await asyncio.gather(*(self.call(trial, probe, a, NEVER_TIMEOUT_S) for a, _ in targets if a not in own))
 
     def scene(self, trial: _Trial, point: Point, mark: int | None = None, victim: Point | None = None) -> traffic.Scene:
         others = tuple(p for p in self.lab.all_points if p.node != point.node)
         vids = {p.vid for p in self.lab.all_points if p.vid is not None} | set(_policy_vids(self.lab)) | set(OTHER_VIDS)
-        own = {p.vid for p in self.lab.points(point.node) if p.vid is not None}
+        own = {point.vid} if point.trunk else {p.vid for p in self.lab.points(point.node)}
         number = trial.marks[0] if mark is None else mark
         return traffic.Scene(
             point, others, traffic.mark_bytes(number), trial.port, victim, tuple(sorted(vids)), frozenset(own)
@@ -242,7 +259,7 @@ class _Court:
         canary = "" if not unseen else "; ".join(mute) or ALIVE
         if isinstance(expectation, Hostile):
             claiming = f" as {expectation.claiming}" if expectation.claiming else ""
-            everybody = {n for n in self.lab.nodes if self.lab.points(n)} - {expectation.by.partition(":")[0]}
+            everybody = {n for n in self.lab.nodes if self.lab.points(n)} - {p.node for p in trial.sources}
             target = "(all others)" if everybody == set(unseen) else ", ".join(unseen)
             source, via = expectation.by + claiming, expectation.attack.value
         else:
@@ -301,7 +318,7 @@ class _Court:
         return True
 
 
-def _unseen_at(expectation: Expectation) -> tuple[str, ...]:
+def _unseen_at(expectation: Probe | Hostile) -> tuple[str, ...]:
     """Where nothing may be seen: nodes, points, or an address (whoever has it)."""
     if isinstance(expectation, Probe) and expectation.expect is Expect.NEVER:
         address = as_address(expectation.target)

@@ -7,33 +7,26 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
-from topologies.reading import LabFileError, Problem, Reader, below, near, shown
+from topologies.expecting import ExpectationReader
+from topologies.reading import LabFileError, Problem, below, near, shown
 from topologies.spec import (
-    NEVER_BY_DEFAULT,
-    REACH_BY_DEFAULT,
     Assigned,
-    Attack,
     Bridge,
-    Conduct,
     End,
-    Expect,
     Expectation,
-    Hostile,
+    Impostor,
     Interface,
     Lab,
     Link,
     Node,
-    Probe,
     Route,
-    Situation,
     SubInterface,
-    Via,
-    as_address,
 )
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
@@ -81,13 +74,13 @@ def from_document(document: object) -> Lab:
     return lab
 
 
-class _LabReader(Reader):
+class _LabReader(ExpectationReader):
     """What could not be read is left out of the result."""
 
     # -- the lab -----------------------------------------------------------------------------------------------------
 
     def lab(self, document: object) -> Lab | None:
-        known = ("name", "scenario", "description", "nodes", "bridges", "links", "policy", "expectations")
+        known = ("name", "scenario", "description", "nodes", "bridges", "links", "impostors", "policy", "expectations")
         top = self.mapping(document, "", known, ("name", "description", "nodes", "expectations"))
         if not top:
             return None
@@ -112,10 +105,12 @@ class _LabReader(Reader):
             expectations=(),
         )
         self.wiring(lab)
+        self.policy_ports(lab)
+        lab = replace(lab, impostors=self.impostors(lab, top.get("impostors", {})))
         found: list[Expectation] = []
         for item, path in self.several(top.get("expectations"), "/expectations"):
             found += self.expectation(lab, item, path)
-        return Lab(**{**{f: getattr(lab, f) for f in Lab.__dataclass_fields__}, "expectations": tuple(found)})
+        return replace(lab, expectations=tuple(found))
 
     def node(self, name: str, value: object, path: str, index: int) -> Node:
         self.text(name, path, _NAME, "letters, digits, - and _, at most 32")
@@ -135,7 +130,7 @@ class _LabReader(Reader):
     def interface(self, name: str, value: object, path: str, index: tuple[int, int]) -> Interface:
         """Without `mac`, one is made of the places in the file, so that it is the same every time."""
         self.text(name, path, _DEVICE, "at most 15 letters, digits, - and _")
-        known = self.mapping({} if value is None else value, path, ("mac", "addresses", "routes", "tagged"))
+        known = self.mapping({} if value is None else value, path, ("mac", "addresses", "routes", "tagged", "native"))
         tagged: list[SubInterface] = []
         for vid, sub in self.mapping(known.get("tagged", {}), below(path, "tagged"), None).items():
             at = below(path, "tagged", vid)
@@ -146,9 +141,15 @@ class _LabReader(Reader):
             tagged.append(SubInterface(int(vid), self.addresses(fields, at), self.routes(fields, at)))
         if tagged and (known.get("addresses") or known.get("routes")):
             self.bad(path, "a tagged interface has addresses and routes in its VLANs only", "move them under 'tagged'")
+        if not tagged and "native" in known:
+            self.bad(below(path, "native"), "'native' stands beside 'tagged' only", "addresses and routes need no key")
+        plain, at = known, path
+        if tagged and "native" in known:
+            at = below(path, "native")
+            plain = self.mapping(known["native"], at, ("addresses", "routes"), ("addresses",))
         made_up = f"02:4c:{index[0]:02x}:{index[1]:02x}:00:01"
         mac = self.mac(known["mac"], below(path, "mac")) if "mac" in known else made_up
-        return Interface(name, mac, self.addresses(known, path), self.routes(known, path), tuple(tagged))
+        return Interface(name, mac, self.addresses(plain, at), self.routes(plain, at), tuple(tagged))
 
     def addresses(self, fields: dict[str, Any], path: str) -> tuple[Assigned, ...]:
         found: list[Assigned] = []
@@ -174,8 +175,11 @@ class _LabReader(Reader):
 
     def bridge(self, name: str, value: object, path: str, index: int) -> Bridge:
         self.text(name, path, _DEVICE, "at most 15 letters, digits, - and _")
-        keys = ("node", "mac", "fail_mode", "controlled", "flows", "addresses")
+        keys = ("node", "mac", "fail_mode", "controlled", "flows", "addresses", "fabric")
         known = self.mapping(value, path, keys, ("node",))
+        fabric = self.flag(known.get("fabric", False), below(path, "fabric"))
+        if fabric and (others := sorted(set(known) - {"node", "mac", "fabric"})):
+            self.bad(path, f"a fabric has no {' and no '.join(others)}", "it forwards by MAC and VLAN, and no more")
         if known.get("fail_mode", "secure") not in ("secure", "standalone"):
             self.bad(below(path, "fail_mode"), f"{shown(known['fail_mode'])} is unknown", "secure or standalone")
         flows = tuple(self.text(item, at) for item, at in self.several(known.get("flows"), below(path, "flows")))
@@ -186,11 +190,35 @@ class _LabReader(Reader):
             name,
             self.text(known.get("node", ""), below(path, "node")),
             self.mac(known["mac"], below(path, "mac")) if "mac" in known else f"02:4c:ff:{index:02x}:00:01",
-            str(known.get("fail_mode", "secure")),
-            controlled,
+            "standalone" if fabric else str(known.get("fail_mode", "secure")),
+            controlled and not fabric,
             flows,
             self.addresses(known, path),
+            fabric,
         )
+
+    def impostors(self, lab: Lab, value: object) -> dict[str, Impostor]:
+        """`{at: BRIDGE:PORT, like: NODE, vid: 100}`: whose frames are put in at a trunk's end."""
+        found: dict[str, Impostor] = {}
+        for name, item in self.mapping(value, "/impostors", None).items():
+            path = below("/impostors", name)
+            self.text(name, path, _NAME, "letters, digits, - and _, at most 32")
+            if name in lab.nodes or name in lab.bridges:
+                self.bad(path, f"{name!r} is a node's or a bridge's name too")
+            known = self.mapping(item, path, ("at", "like", "vid"), ("at", "like"))
+            at = self.text(known.get("at", ""), below(path, "at"))
+            ends = [p for p in lab.trunk_ends if str(lab.cable_end(p)) == at]
+            if not ends:
+                names = [str(lab.cable_end(p)) for p in lab.trunk_ends]
+                self.bad(below(path, "at"), f"{at!r} is no end of a cable between bridges", ", ".join(names))
+            like = self.where(lab, known.get("like"), below(path, "like"))
+            vid = known.get("vid")
+            if vid is not None and (not isinstance(vid, int) or isinstance(vid, bool) or not 1 <= vid <= 4094):
+                self.bad(below(path, "vid"), f"{shown(vid)} is not a VLAN", "1 to 4094")
+                vid = None
+            if ends:
+                found[name] = Impostor(name, lab.cable_end(ends[0]), like, vid)
+        return found
 
     def links(self, value: object) -> list[Link]:
         found: list[Link] = []
@@ -235,106 +263,31 @@ class _LabReader(Reader):
             for face in node.interfaces:
                 if f"{node.name}:{face.name}" not in used:
                     self.bad(below("/nodes", node.name, "interfaces", face.name), "no link leads to this interface")
-        ports = {end.name for link in lab.links for end in (link.a, link.b) if end.owner in lab.bridges}
-        endpoints = lab.policy.get("endpoints") if lab.policy is not None else None
-        for name, endpoint in endpoints.items() if isinstance(endpoints, dict) else ():
-            port = endpoint.get("port") if isinstance(endpoint, dict) else None
-            if isinstance(port, str) and port not in ports:
-                self.bad(
-                    below("/policy/endpoints", name, "port"),
-                    f"no link leads to a bridge port {port!r}",
-                    near(port, ports),
-                )
 
-    # -- expectations ------------------------------------------------------------------------------------------------
+    def policy_ports(self, lab: Lab) -> None:
+        """Ports and bridges that the policy names exist, as far as its shape can be told without the controller."""
+        ports = {name: {e.name for k in lab.links for e in (k.a, k.b) if e.owner == name} for name in lab.bridges}
+        everywhere = {port for of_one in ports.values() for port in of_one}
+        there: dict[str, set[str]] = {}
+        for name, host in _mappings(lab.policy, "hosts"):
+            bridge = host.get("bridge")
+            if isinstance(bridge, str) and bridge not in lab.bridges:
+                self.bad(below("/policy/hosts", name, "bridge"), f"no bridge {bridge!r}", near(bridge, lab.bridges))
+            there[name] = ports.get(bridge, everywhere) if isinstance(bridge, str) else everywhere
+            trunk = host.get("trunk")
+            if isinstance(trunk, str) and trunk not in there[name]:
+                path = below("/policy/hosts", name, "trunk")
+                self.bad(path, f"no link leads to a bridge port {trunk!r}", near(trunk, there[name]))
+        for name, endpoint in _mappings(lab.policy, "endpoints"):
+            port, found = endpoint.get("port"), there.get(str(endpoint.get("host")), everywhere)
+            if isinstance(port, str) and port not in found:
+                path = below("/policy/endpoints", name, "port")
+                self.bad(path, f"no link leads to a bridge port {port!r}", near(port, found))
 
-    def expectation(self, lab: Lab, value: object, path: str) -> list[Expectation]:
-        """One item of the file: the product of what it lists."""
-        if isinstance(value, dict) and ("by" in value or "send" in value):
-            return list(self.hostiles(lab, value, path))
-        known = self.mapping(
-            value, path, ("from", "to", "via", "expect", "never_seen_at", "while", "why"), ("from", "to", "expect")
-        )
-        expect = self.choice(known.get("expect"), below(path, "expect"), Expect)
-        default = REACH_BY_DEFAULT if expect is Expect.REACH else NEVER_BY_DEFAULT
-        via = (
-            [self.choice(v, at, Via) for v, at in self.one_or_more(known["via"], below(path, "via"))]
-            if "via" in known
-            else default
-        )
-        sources = [self.where(lab, v, at) for v, at in self.one_or_more(known.get("from"), below(path, "from"))]
-        targets = [
-            self.where(lab, v, at, addresses=True) for v, at in self.one_or_more(known.get("to"), below(path, "to"))
-        ]
-        unseen = self.nodes_of(lab, known, path)
-        during = self.situations(lab, known.get("while"), below(path, "while"))
-        if expect is None:
-            return []
-        for target in targets:
-            address = as_address(target)
-            if expect is Expect.NEVER and address is not None and not unseen and not lab.holders(address):
-                self.bad(path, f"nobody has {target}: where is nothing to be seen?", "say 'never_seen_at'")
-        pairs = [(s, t) for s in sources for t in targets if s.partition(":")[0] != t.partition(":")[0]]
-        if not pairs:
-            self.bad(path, "this compares nothing", "'from' and 'to' must name different nodes")
-        why = self.text(known.get("why", ""), below(path, "why"))
-        return [Probe(s, t, tuple(v for v in via if v), expect, unseen, during, why) for s, t in pairs]
 
-    def hostiles(self, lab: Lab, value: object, path: str) -> Iterable[Hostile]:
-        known = self.mapping(value, path, ("by", "send", "claiming", "never_seen_at", "while", "why"), ("by", "send"))
-        attacks = [self.choice(v, at, Attack) for v, at in self.one_or_more(known.get("send"), below(path, "send"))]
-        senders = [self.where(lab, v, at) for v, at in self.one_or_more(known.get("by"), below(path, "by"))]
-        during = self.situations(lab, known.get("while"), below(path, "while"))
-        claiming = self.where(lab, known["claiming"], below(path, "claiming")) if "claiming" in known else None
-        why = self.text(known.get("why", ""), below(path, "why"))
-        for sender in senders:
-            others = tuple(n for n in lab.nodes if n != sender.partition(":")[0] and lab.points(n))
-            unseen = self.nodes_of(lab, known, path) or others
-            if not unseen:
-                self.bad(path, "nobody is there to see it")
-            for attack in attacks:
-                if attack is not None:
-                    yield Hostile(sender, attack, unseen, claiming, during, why)
-
-    def where(self, lab: Lab, value: object, path: str, addresses: bool = False) -> str:
-        """The name of a node, `node:device`, or (where allowed) an address."""
-        if isinstance(value, str) and lab.points(value):
-            return value
-        if addresses and isinstance(value, str) and as_address(value) is not None:
-            return str(ipaddress.ip_address(value))
-        names = [*lab.nodes, *(f"{p.node}:{p.device}" for p in lab.all_points)]
-        hint = near(str(value), names)
-        if isinstance(value, str) and value in lab.nodes:
-            self.bad(path, f"{value!r} has no interface")
-        else:
-            self.bad(path, f"{shown(value)} is no node or interface of this lab", hint)
-        return str(value)
-
-    def nodes_of(self, lab: Lab, known: dict[str, Any], path: str) -> tuple[str, ...]:
-        if "never_seen_at" not in known:
-            return ()
-        at = below(path, "never_seen_at")
-        return tuple(self.where(lab, value, p) for value, p in self.one_or_more(known["never_seen_at"], at))
-
-    def situations(self, lab: Lab, value: object, path: str) -> tuple[Situation, ...]:
-        """`{relay: netns3}`, `{bridge: netns3, over: [eth0.10, eth0.20]}`, or a list of such."""
-        found: list[Situation] = []
-        conducts = [c.value for c in Conduct]
-        for item, at in [] if value is None else self.one_or_more(value, path):
-            known = self.mapping(item, at, (*conducts, "over", "claiming"))
-            chosen = [c for c in conducts if c in known]
-            if len(chosen) != 1:
-                self.bad(at, "a situation has exactly one conduct", "one of " + ", ".join(conducts))
-                continue
-            conduct, node = Conduct(chosen[0]), self.where(lab, known[chosen[0]], below(at, chosen[0]))
-            over = tuple(self.text(v, p) for v, p in self.several(known.get("over"), below(at, "over")))
-            if (conduct is Conduct.BRIDGE) != bool(over):
-                self.bad(at, "'over' lists the interfaces that 'bridge' joins, and belongs to nothing else")
-            for i, device in enumerate(over):
-                if node in lab.nodes and device not in {p.device for p in lab.points(node)}:
-                    self.bad(below(at, "over", i), f"{node!r} has no interface {device!r}")
-            claiming = self.where(lab, known["claiming"], below(at, "claiming")) if "claiming" in known else None
-            if (conduct is Conduct.FORGED_ARP) != (claiming is not None):
-                self.bad(at, "'claiming' names the victim of 'forged-arp', and belongs to nothing else")
-            found.append(Situation(conduct, node, over, claiming))
-        return tuple(found)
+def _mappings(policy: Mapping[str, object] | None, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a section of the policy document, without those that are no mappings."""
+    objects = policy.get(section) if policy is not None else None
+    for name, value in objects.items() if isinstance(objects, dict) else ():
+        if isinstance(value, dict):
+            yield str(name), value

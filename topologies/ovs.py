@@ -17,6 +17,7 @@ from topologies.daemons import Daemon, Start, start
 from topologies.netns import NetworkError, run
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+SERVER, SWITCH = "ovsdb-server", "ovs-vswitchd"
 START_TIMEOUT_S = 15.0
 
 
@@ -80,38 +81,23 @@ def begin(switch: Switch, env: dict[str, str], tied: bool, record: Callable[[Dae
     there = switch.directory
     there.mkdir(mode=0o755, exist_ok=True)
     run(["ovsdb-tool", "create", f"{there}/conf.db", str(SCHEMA)])
-    common = ["--no-chdir", "-vconsole:off", "-vsyslog:off", "-vfile:info"]
-    server = ["ovsdb-server", f"{there}/conf.db", f"--remote=punix:{there}/db.sock", f"--unixctl={there}/ovsdb.ctl"]
-    daemon = [
-        "ip",
-        "netns",
-        "exec",
-        switch.namespace,
-        "ovs-vswitchd",
-        switch.database,
-        f"--unixctl={there}/vswitchd.ctl",
-    ]
-    for role, words in ((f"ovsdb-server {there.name}", server), (f"ovs-vswitchd {there.name}", daemon)):
-        log = there / f"{role.split()[0]}.log"
-        # ovs-vswitchd tries again until the database server listens, so both start at once.
-        record(
-            _start(
-                Start(
-                    role,
-                    [*words, *common, f"--log-file={log}"],
-                    there / "output.log",
-                    {**switch.environment, **env},
-                    tied,
-                )
-            )
-        )
+    # ovs-vswitchd tries again until the database server listens, so both start at once.
+    for program in (SERVER, SWITCH):
+        record(start_program(switch, program, env, tied))
 
 
-def _start(order: Start) -> Daemon:
+def start_program(switch: Switch, program: str, env: dict[str, str], tied: bool) -> Daemon:
+    """SERVER or SWITCH, for the first time or again. Raises NetworkError."""
+    there = switch.directory
+    words = ["ip", "netns", "exec", switch.namespace, SWITCH, switch.database, f"--unixctl={there}/vswitchd.ctl"]
+    if program == SERVER:
+        words = [SERVER, f"{there}/conf.db", f"--remote=punix:{there}/db.sock", f"--unixctl={there}/ovsdb.ctl"]
+    words += ["--no-chdir", "-vconsole:off", "-vsyslog:off", "-vfile:info", f"--log-file={there}/{program}.log"]
     try:
-        return start(order)
+        env = {**switch.environment, **env}
+        return start(Start(f"{program} {there.name}", words, there / "output.log", env, tied))
     except OSError as error:
-        raise NetworkError(f"{order.argv[0]} cannot be started: {error.strerror}") from error
+        raise NetworkError(f"{words[0]} cannot be started: {error.strerror}") from error
 
 
 def wait(switch: Switch) -> None:
@@ -125,6 +111,20 @@ def wait(switch: Switch) -> None:
             )
         time.sleep(0.01)
     switch.vsctl("--no-wait", "init")
+
+
+def wait_for_switch(switch: Switch) -> None:
+    """Until ovs-vswitchd answers. Raises NetworkError."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            switch.appctl("version")
+        except NetworkError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 @dataclass(frozen=True, slots=True)

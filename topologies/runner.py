@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +21,7 @@ from topologies import netns, ovs, records
 from topologies.daemons import Start, start
 from topologies.records import MARK_VARIABLE, Record
 from topologies.rest import Rest, RestError, missing, wait_for
-from topologies.spec import End, Interface, Lab, Node
+from topologies.spec import Bridge, End, Interface, Lab, Node
 
 CONTROLLER_TIMEOUT_S = 20.0
 DEFAULT_OPENFLOW_PORT = 6653
@@ -102,6 +105,7 @@ class _Builder:
         self.tied = record.mode != "up"
         self.kernel_vlans = vlan_devices()
         self.owners = dict.fromkeys(bridge.node for bridge in lab.bridges.values())
+        self.controlled = dict.fromkeys(bridge.node for bridge in lab.bridges.values() if bridge.controlled)
         self.enders = [n for n in lab.nodes.values() if not self.kernel_vlans and any(f.tagged for f in n.interfaces)]
 
     def build(self) -> None:
@@ -168,6 +172,8 @@ class _Builder:
                     lines += self.tagged_lines(face)
                 else:
                     self.silence(namespace, face.name)
+                if face.addresses:
+                    lines += [f"link set dev {face.name} arp on", *_address_lines(face.name, face)]
             else:
                 lines.append(f"link set dev {face.name} up")
                 lines += _address_lines(face.name, face)
@@ -189,6 +195,8 @@ class _Builder:
         lines = []
         for number, face in enumerate(f for f in node.interfaces if f.tagged):
             ports: dict[str, tuple[str, ...]] = {face.name: ()}
+            if face.addresses:
+                ports[face.name] = self.tags_only(node, face)
             for sub in face.tagged:
                 device = f"{face.name}.{sub.vid}"
                 ports[device] = (
@@ -205,6 +213,16 @@ class _Builder:
             lines += self.tagged_lines(face)
         netns.batch(lines, self.record.namespaces[node.name])
 
+    @staticmethod
+    def tags_only(node: Node, face: Interface) -> tuple[str, ...]:
+        """The bridge takes the tagged frames only: the plain ones are for the interface's own addresses.
+
+        The kernel gets every frame too, and leaves alone those whose VLAN it has no device for.
+        """
+        if ovs.datapath_type() != "netdev":
+            raise netns.NetworkError(f"{node.name}:{face.name} has plain frames beside tags: that takes 8021q here")
+        return ("vlan_mode=trunk", "trunks=" + ",".join(str(sub.vid) for sub in face.tagged))
+
     def make_bridges(self) -> None:
         for number, bridge in enumerate(self.lab.bridges.values(), 1):
             switch = switch_of(self.record, bridge.node)
@@ -217,11 +235,10 @@ class _Builder:
             ovs.add_bridge(switch, ovs.BridgePlan(bridge.name, bridge.mac, dpid, bridge.fail_mode, ports, target))
             if bridge.controlled:
                 self.record.dpids[bridge.name] = dpid
-            namespace = switch.namespace
-            if not any(a.version == 6 for a in bridge.addresses):
-                netns.sysctl(namespace, f"net/ipv6/conf/{bridge.name}/disable_ipv6", "1")
-            netns.checksums_in_software(namespace, bridge.name)
-            netns.batch([f"link set dev {bridge.name} up", *_address_lines(bridge.name, bridge)], namespace)
+            if bridge.fabric:
+                netns.sysctl(switch.namespace, f"net/ipv6/conf/{bridge.name}/disable_ipv6", "1")
+            else:
+                _set_up_local_port(switch.namespace, bridge)
             if bridge.flows:
                 switch.ofctl(
                     "-O",
@@ -256,7 +273,7 @@ class _Builder:
         words += ["--wsapi-host", "127.0.0.1", "--wsapi-port", str(rest)]
         env = {
             "TRIPOINT_STORE": str(self.record.directory / "store.db"),
-            "TRIPOINT_OVSDB": ",".join(switch_of(self.record, node).database for node in self.owners),
+            "TRIPOINT_OVSDB": ",".join(switch_of(self.record, node).database for node in self.controlled),
             # ryu-manager looks for packages beside itself, and not where the app is.
             "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")])),
         }
@@ -283,17 +300,58 @@ class _Builder:
             return []
 
         wait_for(unanswered, CONTROLLER_TIMEOUT_S, self.healthy)
-        rest.put_policy(self.lab.policy)
+        rest.put_policy(with_databases(self.lab.policy, self.record))
         endpoints = self.lab.policy.get("endpoints") or {}
         expected = list(endpoints) if isinstance(endpoints, dict) else []
         wait_for(lambda: missing(rest, self.record.dpids, expected), CONTROLLER_TIMEOUT_S, self.healthy)
+
+
+def with_databases(policy: Mapping[str, object], record: Record) -> dict[str, object]:
+    """The policy with the sockets of this lab: `ovsdb: unix:NODE` of a host is the database of that node."""
+    found, hosts = dict(policy), policy.get("hosts")
+    if isinstance(hosts, dict):
+        found["hosts"] = {name: _with_database(host, record) for name, host in hosts.items()}
+    return found
+
+
+def _with_database(host: object, record: Record) -> object:
+    node = str(host.get("ovsdb", "")).removeprefix("unix:") if isinstance(host, dict) else ""
+    if not isinstance(host, dict) or node not in record.namespaces or host["ovsdb"] == node:
+        return host
+    return {**host, "ovsdb": switch_of(record, node).database}
+
+
+def restart_switch(record: Record, node: str) -> None:
+    """Kills a node's ovs-vswitchd, and starts another that finds its bridges in the database.
+
+    Returns when the new one answers, and its bridges' own ports are set up. Raises NetworkError.
+    """
+    switch, lab = switch_of(record, node), record.lab
+    role = f"{ovs.SWITCH} {switch.directory.name}"
+    (old,) = (daemon for daemon in record.daemons if daemon.role == role)
+    os.kill(old.pid, signal.SIGKILL)
+    while old.alive:
+        time.sleep(0.001)
+    record.daemons.remove(old)
+    record.add(ovs.start_program(switch, ovs.SWITCH, {MARK_VARIABLE: record.id}, record.mode != "up"))
+    ovs.wait_for_switch(switch)
+    for bridge in lab.bridges.values():
+        if bridge.node == node and not bridge.fabric:
+            _set_up_local_port(switch.namespace, bridge)
+
+
+def _set_up_local_port(namespace: str, bridge: Bridge) -> None:
+    if not any(a.version == 6 for a in bridge.addresses):
+        netns.sysctl(namespace, f"net/ipv6/conf/{bridge.name}/disable_ipv6", "1")
+    netns.checksums_in_software(namespace, bridge.name)
+    netns.batch([f"link set dev {bridge.name} up", *_address_lines(bridge.name, bridge)], namespace)
 
 
 def _address_lines(device: str, holder: object) -> list[str]:
     """Lines of ip(8) for what has `addresses`, and maybe `routes`."""
     lines = []
     for address in getattr(holder, "addresses", ()):
-        lines.append(f"address add {address} dev {device}" + (" nodad" if address.version == 6 else ""))
+        lines.append(f"address replace {address} dev {device}" + (" nodad" if address.version == 6 else ""))
     for route in getattr(holder, "routes", ()):
         via = "" if route.via is None else f" via {route.via}"
         lines.append(f"route add {route.to}{via} dev {device}")

@@ -6,12 +6,14 @@ packets. `load` makes a `Lab` of a file; README.md in this directory describes t
 node: a network namespace. A node that owns a bridge runs an Open vSwitch of its own.
 point: where frames enter or leave: a node's interface (`netns1:eth0`), one VLAN of it (`netns3:eth0.10`), or a
 bridge's local port (`netns3:br0`). A node's name alone means all of its points.
+trunk: a cable between two bridges; `br-a:eth1` is its end at a bridge's port.
+impostor: frames put in at a trunk's end, as a hostile host there would send them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
 
@@ -32,11 +34,12 @@ def as_address(text: str) -> Address | None:
 class Expect(Enum):
     """REACH: it arrives, and is answered where the kind of traffic has an answer.
 
-    NEVER: not one frame is seen there.
+    NEVER: not one frame is seen there. CARRIES: of a cable, the tags on its frames.
     """
 
     REACH = "reach"
     NEVER = "never"
+    CARRIES = "carries"
 
 
 class Via(Enum):
@@ -110,7 +113,10 @@ class SubInterface:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A node's end of a cable. mac: lower case with colons. tagged: then its own `addresses` and `routes` are empty."""
+    """A node's end of a cable. mac: lower case with colons. addresses, routes: of its plain frames.
+
+    tagged: VLANs that the node ends itself; there are plain frames beside them only with `addresses`.
+    """
 
     name: str
     mac: str
@@ -134,6 +140,7 @@ class Bridge:
 
     controlled: attached to the controller; else `flows` are put in by hand (ovs-ofctl(8) syntax).
     addresses: of the bridge's own local port, which is the machine that runs the switch, seen from the network.
+    fabric: stands for the switches between hosts: forwards by MAC and VLAN, and has no part in anything else.
     """
 
     name: str
@@ -143,6 +150,7 @@ class Bridge:
     controlled: bool = True
     flows: tuple[str, ...] = ()
     addresses: tuple[Assigned, ...] = ()
+    fabric: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +214,44 @@ class Hostile:
     why: str = ""
 
 
-Expectation = Probe | Hostile
+@dataclass(frozen=True, slots=True)
+class Carries:
+    """Every frame seen on a cable from first to last has one of these tags, and all of these were seen.
+
+    on: a node or a point (what comes in there), or a trunk's end (what its host puts on the cable).
+
+    tags: `vid 10`, `vni 5010` (in a tunnel) or `plain` -> nodes or points, of which one has the frame's source MAC (in
+    a tunnel the inner one). Without any it may be anybody's, and need not be there: what hosts say to each other.
+    """
+
+    on: str
+    tags: tuple[tuple[str, tuple[str, ...]], ...]
+    why: str = ""
+
+    @property
+    def during(self) -> tuple[Situation, ...]:
+        return ()
+
+
+Expectation = Probe | Hostile | Carries
+
+
+@dataclass(frozen=True, slots=True)
+class Impostor:
+    """Sends out of the trunk's end `at` with MAC and addresses of the point `like`. vid: its tag, None: plain."""
+
+    name: str
+    at: End
+    like: str
+    vid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where frames enter or leave. vid None: untagged. local: a bridge's own port, on the machine that runs it."""
+    """Where frames enter or leave. vid None: untagged. local: a bridge's own port, on the machine that runs it.
+
+    trunk: a bridge's port at a trunk's end; what the bridge puts on the cable is seen there.
+    """
 
     node: str
     interface: str
@@ -219,6 +259,7 @@ class Point:
     vid: int | None = None
     addresses: tuple[Assigned, ...] = ()
     local: bool = False
+    trunk: bool = False
 
     @property
     def device(self) -> str:
@@ -242,21 +283,48 @@ class Lab:
     links: tuple[Link, ...]
     policy: Mapping[str, object] | None
     expectations: tuple[Expectation, ...]
+    impostors: Mapping[str, Impostor] = field(default_factory=dict)
 
     def points(self, where: str) -> tuple[Point, ...]:
-        """The points of a node, or the one point `node:device`; nothing where there is none of that name."""
+        """The points of a node, or the one point `node:device`, trunk's end `bridge:port` or impostor of that name.
+
+        Nothing where there is none.
+        """
+        if where in self.impostors:
+            return self._impostor(self.impostors[where])
         name, _, device = where.partition(":")
+        if name in self.bridges:
+            return tuple(p for p in self.trunk_ends if p.node == self.bridges[name].node and p.interface == device)
         node = self.nodes.get(name)
         if node is None:
             return ()
         found: list[Point] = []
         for face in node.interfaces:
-            if face.tagged:
-                found += [Point(name, face.name, face.mac, sub.vid, sub.addresses) for sub in face.tagged]
-            else:
+            if face.addresses or not face.tagged:
                 found.append(Point(name, face.name, face.mac, None, face.addresses))
-        found += [Point(name, b.name, b.mac, None, b.addresses, True) for b in self.bridges.values() if b.node == name]
+            found += [Point(name, face.name, face.mac, sub.vid, sub.addresses) for sub in face.tagged]
+        stands = (b for b in self.bridges.values() if b.node == name and not b.fabric)
+        found += [Point(name, b.name, b.mac, None, b.addresses, True) for b in stands]
         return tuple(point for point in found if not device or point.device == device)
+
+    def _impostor(self, impostor: Impostor) -> tuple[Point, ...]:
+        bridge = self.bridges.get(impostor.at.owner)
+        like = self.points(impostor.like)
+        if bridge is None or not like:
+            return ()
+        return (Point(bridge.node, impostor.at.name, like[0].mac, impostor.vid, like[0].addresses, trunk=True),)
+
+    @property
+    def trunk_ends(self) -> tuple[Point, ...]:
+        """The ends of cables between two bridges, but for those at a fabric."""
+        found = []
+        for link in self.links:
+            if link.a.owner in self.bridges and link.b.owner in self.bridges:
+                for end in (link.a, link.b):
+                    bridge = self.bridges[end.owner]
+                    if not bridge.fabric:
+                        found.append(Point(bridge.node, end.name, bridge.mac, trunk=True))
+        return tuple(found)
 
     @property
     def all_points(self) -> tuple[Point, ...]:
@@ -265,6 +333,15 @@ class Lab:
     def holders(self, address: Address) -> tuple[str, ...]:
         """Nodes that have this address."""
         return tuple(dict.fromkeys(p.node for p in self.all_points if any(a.ip == address for a in p.addresses)))
+
+    def cable_end(self, point: Point) -> End:
+        """The end of a cable that a point is on."""
+        bridge = next((b for b in self.bridges.values() if point.trunk and self._has(b, point)), None)
+        return End(point.node if bridge is None else bridge.name, point.interface)
+
+    def _has(self, bridge: Bridge, point: Point) -> bool:
+        ends = (end for link in self.links for end in (link.a, link.b))
+        return bridge.node == point.node and End(bridge.name, point.interface) in ends
 
     def other_end(self, end: End) -> End | None:
         """What the cable at this end leads to."""

@@ -22,6 +22,7 @@ ECHO_PORT = 7
 """Where every node's TCP and UDP servers listen (RFC 862)."""
 DISCARD_PORT = 9
 """Where what is for many goes (RFC 863): nobody listens, so that nobody answers."""
+CANARY_MAC = "0e:ca:0a:00:00:01"
 FLOOD_FRAMES = 2000
 MARK = re.compile(rb"tripoint-([0-9a-f]{6})\.")
 GROUP4, GROUP6 = IPv4Address("239.255.0.7"), IPv6Address("ff02::1")
@@ -39,7 +40,7 @@ class Scene:
     """Who sends, to whom it matters, and the mark. port: the sender's TCP and UDP port.
 
     others: every other point of the lab. victim: whose addresses are forged; None: addresses that nobody has are.
-    vids: every VLAN of the lab and some that are none. own_vids: those that the sender may use.
+    vids: every VLAN of the lab and some that are none. own_vids: those that the sender may use, None for no tag.
     """
 
     sender: Point
@@ -48,7 +49,7 @@ class Scene:
     port: int
     victim: Point | None = None
     vids: tuple[int, ...] = ()
-    own_vids: frozenset[int] = frozenset()
+    own_vids: frozenset[int | None] = frozenset()
 
 
 def invented_mac(mark: bytes, number: int) -> str:
@@ -57,7 +58,7 @@ def invented_mac(mark: bytes, number: int) -> str:
 
 
 def canary(mark: bytes, target_mac: str) -> bytes:
-    return frames.ethernet("0e:ca:0a:00:00:01", target_mac, frames.EXPERIMENTAL, mark)
+    return frames.ethernet(CANARY_MAC, target_mac, frames.EXPERIMENTAL, mark)
 
 
 def ordinary(via: Via, scene: Scene, target: Address, holder: Point | None) -> list[bytes]:

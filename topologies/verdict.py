@@ -28,7 +28,7 @@ class Row:
     """One line of the report: an expectation, by one kind of traffic.
 
     seen: what was seen where nothing may be; canary: whether the captures there were alive; both "" where all may be
-    seen. sent: frames made by hand, beside what the node's own stack sent. hostile: no ordinary traffic.
+    seen. sent: frames made by hand, beside what the node's own stack sent. hostile: no ordinary traffic between two.
     """
 
     source: str

@@ -9,9 +9,9 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
-from topologies import clients, traffic
+from topologies import clients, frames, traffic
 from topologies.backlog import Ports
-from topologies.capture import Captures, Notebook, Sighting, packet_socket
+from topologies.capture import UNTAGGED, Captures, Notebook, Sighting, packet_socket
 from topologies.netns import NetworkError
 from topologies.records import Record
 from topologies.runner import switch_of
@@ -43,15 +43,16 @@ class Wires:
                 if end.owner in self.lab.bridges:
                     ports.setdefault(self._namespace(end), []).append(end.name)
         self.ports = Ports({namespace: tuple(devices) for namespace, devices in ports.items()})
-        self.places: dict[Place, Point] = {(p.node, p.interface): p for p in self.lab.all_points}
+        points = (*self.lab.all_points, *self.lab.trunk_ends)
+        self.places: dict[Place, Point] = {(p.node, p.interface): p for p in points}
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
         """Captures at every place and echo servers at every node, for the block. Raises NetworkError."""
         servers = clients.Servers()
         try:
-            for node, interface in self.places:
-                self.captures.add(node, self.record.namespaces[node], interface)
+            for (node, interface), point in self.places.items():
+                self.captures.add(node, self.record.namespaces[node], interface, point.trunk)
             await servers.start(self.record.namespaces.values())
             yield
         finally:
@@ -79,13 +80,17 @@ class Wires:
 
     def arrived(self, mark: int, where: str) -> Sighting:
         """Frames of a mark at a node, at one point of it, or at whoever has an address."""
-        vid = None
-        if ":" in where and as_address(where) is None:
-            vid = self.lab.points(where)[0].vid
+        vid = self.vid_of(where) if ":" in where and as_address(where) is None else None
         found = Sighting()
         for place in self.places_of(where):
             found.add(self.notebook.of_mark(mark, *place, vid))
         return found
+
+    def vid_of(self, where: str) -> int | None:
+        """What a point's own frames have as tag, maybe UNTAGGED; None where all frames there are its own."""
+        point = self.lab.points(where)[0]
+        beside = [p for p in self.lab.points(point.node) if p.interface == point.interface]
+        return UNTAGGED if point.vid is None and len(beside) > 1 else point.vid
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
@@ -95,7 +100,7 @@ class Wires:
         Raises NetworkError when it takes none.
         """
         handle, sent, refusal = self._sender(self.record.namespaces[point.node], point.interface), 0, ""
-        end = None if point.local else self.lab.other_end(End(point.node, point.interface))
+        end = None if point.local else self.lab.other_end(self.lab.cable_end(point))
         for number, frame in enumerate(outgoing):
             if number % SEND_BURST == 0:
                 await asyncio.sleep(0)
@@ -129,7 +134,10 @@ class Wires:
     async def _canary(self, place: Place) -> str:
         mark = self.mark()
         try:
-            self._inject(place, traffic.canary(traffic.mark_bytes(mark), self.places[place].mac))
+            point = self.places[place]
+            # What comes to a trunk's end must not get past the switch that it comes to, whatever switch that is.
+            target = frames.LINK_LOCAL_GROUP if point.trunk else point.mac
+            self._inject(place, traffic.canary(traffic.mark_bytes(mark), target))
         except (NetworkError, OSError) as error:
             return f"not sent: {error}"
         if await until(lambda: self.notebook.of_mark(mark, *place).count > 0, CANARY_TIMEOUT_S):
@@ -145,7 +153,7 @@ class Wires:
             words = f"in_port=CONTROLLER packet={frame.hex()} actions=LOCAL"
             switch.ofctl("-O", "OpenFlow14", "packet-out", switch.management(interface), words)
             return
-        end = self.lab.other_end(End(node, interface))
+        end = self.lab.other_end(self.lab.cable_end(self.places[place]))
         assert end is not None
         self._sender(self._namespace(end), end.name).send(frame)
 
