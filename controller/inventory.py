@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from controller.pipeline.compile import Carrier
 from controller.policy.model import Dpid, Host, Policy
-from controller.tunnels import trunk_carries, tunnel_carries, tunnel_port
 
 MAX_OFPORT = 0xFF00
 """OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to: ports above it are reserved (the bridge's own local port)."""
@@ -70,46 +69,24 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     return Bindings(seats, home, rivals)
 
 
-def find_hosts(policy: Policy, bridges: Collection[BridgePorts]) -> Mapping[Dpid, Host]:
-    """Which of the bridges is which host."""
-    return {bridge.dpid: host for host in policy.hosts.values() for bridge in bridges if _is_on(host, bridge)}
-
-
 def find_carriers(
     policy: Policy, bridges: Collection[BridgePorts], bindings: Bindings
 ) -> Mapping[Dpid, tuple[Carrier, ...]]:
-    """The ports of every bridge that lead to other hosts, and which memberships are behind them.
+    """The ports of every bridge that lead to other hosts, and who is behind them.
 
-    A host's trunk leads to every other host that has one; a tunnel to one host. An endpoint is where it is bound.
+    A host's trunk leads to every other host that has one. An endpoint is where it is bound.
     """
-    hosts = find_hosts(policy, bridges)
-    if len(hosts) < 2:
-        return {}
+    trunks = [host for host in policy.hosts.values() if host.trunk is not None]
+    joined = {bridge.dpid: host for bridge in bridges for host in trunks if _is_on(host, bridge)} if trunks else {}
     found: dict[Dpid, tuple[Carrier, ...]] = {}
     for bridge in bridges:
-        host = hosts.get(bridge.dpid)
-        if host is None:
+        host = joined.get(bridge.dpid)
+        ofport = bridge.ports.get(host.trunk) if host is not None and host.trunk is not None else None
+        if host is None or ofport is None or ofport >= MAX_OFPORT:
             continue
-        on_trunk: list[tuple[str, str]] = []
-        carriers: list[Carrier] = []
-        for dpid, peer in hosts.items():
-            if dpid == bridge.dpid:
-                continue
-            in_tunnel: list[tuple[str, str]] = []
-            for name in bindings.seats.get(dpid, ()):
-                for network_name in policy.endpoints[name].networks:
-                    network = policy.networks[network_name]
-                    if trunk_carries(host, peer, network):
-                        on_trunk.append((name, network_name))
-                    elif tunnel_carries(host, peer, network):
-                        in_tunnel.append((name, network_name))
-            tunnel = bridge.ports.get(tunnel_port(peer.name), MAX_OFPORT)
-            if in_tunnel and tunnel < MAX_OFPORT:
-                carriers.append(Carrier(tunnel, True, tuple(in_tunnel)))
-        trunk = bridge.ports.get(host.trunk or "", MAX_OFPORT)
-        if on_trunk and trunk < MAX_OFPORT:
-            carriers.append(Carrier(trunk, False, tuple(on_trunk), host.native))
-        found[bridge.dpid] = tuple(carriers)
+        others = (bindings.seats.get(dpid, {}) for dpid in joined if dpid != bridge.dpid)
+        seats = tuple(name for seated in others for name in seated)
+        found[bridge.dpid] = (Carrier(ofport, seats, host.native),)
     return found
 
 

@@ -100,9 +100,6 @@ ND_TLL = _field("nd_tll", "NXM_NX_ND_TLL", _OXM, 33, 48, Form.MAC)
 ND_RESERVED = _field("nd_reserved", "ERICOXM_OF_ICMPV6_ND_RESERVED", _ERICSSON, 1, 32, Form.DECIMAL)
 """The 32 bits before the target: router, solicited and override flags of an advertisement (RFC 4861 section 4.4)."""
 ND_OPTIONS_TYPE = _field("nd_options_type", "ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE", _ERICSSON, 2, 8, Form.DECIMAL)
-TUN_ID = _field("tun_id", "NXM_NX_TUN_ID", _OXM, 38, 64, Form.HEX)
-"""The key of the tunnel a packet came or goes through: the vni."""
-# A new field goes to the end: a flow's cookie is a hash over the numbers of its fields.
 
 FIELDS: tuple[Field, ...] = tuple(
     sorted((value for value in globals().values() if isinstance(value, Field)), key=lambda field: field.index)
@@ -144,7 +141,7 @@ OUT_PORT = Slice("out_port", REG1, 0, 32)
 LEARNED = Slice("learned", REG2, 0, 1)
 """1: the source MAC stands in the table of learned MACs."""
 FROM_HOST = Slice("from_host", REG2, 1, 1)
-"""1: the packet came from another host, over a trunk or a tunnel."""
+"""1: the packet came from another host, over a trunk."""
 SENDER_SET = Slice("sender_set", REG3, 0, 32)
 """Which networks a frame of an untagged shared member is admitted to, as a hash of their numbers. 0: one only."""
 

@@ -88,15 +88,10 @@ NOTHING = Compiled()
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """A port of this bridge that leads to other hosts: the trunk, or the tunnel to one of them.
-
-    seats: (endpoint, network) for each membership on the hosts behind it that travels here. native: the network that
-    is plain on the trunk.
-    """
+    """A trunk of this bridge: the port that leads to other hosts. seats: the endpoints there. native: plain on it."""
 
     port: int
-    tunnel: bool
-    seats: tuple[tuple[str, str], ...]
+    seats: tuple[str, ...]
     native: str | None = None
 
 
@@ -114,31 +109,31 @@ def compile_bridge(
         for network in seat[0].networks:
             seats.setdefault(network, []).append(seat)
     here = frozenset(seats)
-    remote: dict[str, SharedMember] = {}
+    remote: list[SharedMember] = []
     for carrier in carriers:
-        for name, network in carrier.seats:
-            if network not in here:
-                continue
+        for name in carrier.seats:
             seat = _seat(policy, policy.endpoints[name], carrier.port, remote=True)
-            if seat[2] is not None:
-                remote[name] = seat[2]
-            seats[network].append(seat)
-            ways = carried.setdefault(network, {})
-            known = ways.get(carrier.port) or _carried(carrier, policy.networks[network])
-            ways[carrier.port] = replace(known, learning=known.learning + (seat[0].mac is None))
+            joint = [n for n in seat[0].networks if n in here and _carries(carrier, policy.networks[n])]
+            if joint and seat[2] is not None:
+                remote.append(seat[2])
+            for network in joint:
+                seats[network].append(seat)
+                ways = carried.setdefault(network, {})
+                tag = tag_of(policy.networks[network], carrier.native)
+                known = ways.get(carrier.port, Carried(carrier.port, tag, 0))
+                ways[carrier.port] = replace(known, learning=known.learning + (seat[0].mac is None))
     segments = {
         name: _segment(policy.networks[name], tuple(members), _ways(carried, name), before.segments.get(name))
         for name, members in seats.items()
     }
     shared = sorted((seat[2] for seat in local if seat[2] is not None), key=lambda member: member.port)
-    view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
+    view = SharedView(tuple(shared), tuple(sorted(remote, key=lambda member: member.endpoint)))
     return Compiled(before.bridge or _bridge(), _shared(view, before.shared), segments)
 
 
-def _carried(carrier: Carrier, network: Network) -> Carried:
-    if carrier.tunnel:
-        return Carried(carrier.port, network.vni, None, 0)
-    return Carried(carrier.port, None, tag_of(network, carrier.native), 0)
+def _carries(carrier: Carrier, network: Network) -> bool:
+    """A trunk tells networks by their vlan, and the native one by its having no tag."""
+    return network.vlan is not None or network.name == carrier.native
 
 
 def _ways(carried: Mapping[str, Mapping[int, Carried]], network: str) -> tuple[Carried, ...]:

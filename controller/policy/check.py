@@ -181,14 +181,17 @@ def _check_numbers(networks: Iterable[Network]) -> Iterator[Problem]:
 def _check_hosts(policy: Policy, networks: Collection[str]) -> Iterator[Problem]:
     dpids: dict[int, str] = {}
     bridges: dict[str, str] = {}
-    vteps: dict[Address, str] = {}
     nearest = Nearest()
+    trunks = [host for host in policy.hosts.values() if host.trunk is not None]
+    for host in trunks[1:]:
+        if host.native != trunks[0].native:
+            at = ("hosts", host.name, "native" if host.native is not None else "trunk")
+            yield rules.NATIVE_DIFFERS.problem(at, native=host.native or "none", other=trunks[0].name,
+                                               other_native=trunks[0].native or "none")  # fmt: skip
     for host in policy.hosts.values():
         if host.native is not None and host.native not in networks:
             hint = nearest.hint("network", host.native, networks)
             yield rules.UNKNOWN_NETWORK.problem(("hosts", host.name, "native"), hint, network=host.native)
-        if host.vtep is not None and (other := vteps.setdefault(host.vtep, host.name)) != host.name:
-            yield rules.VTEP_TWICE.problem(("hosts", host.name, "vtep"), other=other, vtep=host.vtep)
         if host.trunk is not None and host.trunk == host.bridge:
             yield rules.LOCAL_PORT.problem(("hosts", host.name, "trunk"), port=host.trunk)
         if host.dpid is not None and (other := dpids.setdefault(host.dpid, host.name)) != host.name:

@@ -17,13 +17,11 @@ from controller.policy.model import (
     API_VERSION,
     Attach,
     Cidr,
-    Encapsulation,
     Endpoint,
     Host,
     Members,
     Mode,
     Network,
-    Overlay,
     Policy,
     Vlan,
     Vni,
@@ -32,14 +30,12 @@ from controller.policy.values import (
     Unfit,
     choice,
     read_address,
-    read_boolean,
     read_cidr,
     read_dpid,
     read_label,
     read_mac,
     read_name,
     read_port,
-    read_remote,
     read_text,
     shown,
     whole,
@@ -67,14 +63,13 @@ class Strict(Enum):
     STRICT = "strict"
 
 
-DOCUMENT_KEYS = ("apiVersion", "defaults", "hosts", "overlay", "networks", "endpoints")
+DOCUMENT_KEYS = ("apiVersion", "defaults", "hosts", "networks", "endpoints")
 DEFAULTS_KEYS = ("intra_network", "inter_network", "port_security")
-HOST_KEYS = ("dpid", "bridge", "trunk", "native", "ovsdb", "vtep")
-OVERLAY_KEYS = ("type", "l4_port", "bfd")
+HOST_KEYS = ("dpid", "bridge", "trunk", "native")
 NETWORK_KEYS = ("vlan", "vni", "cidrs", "mode", "members", "macs_per_port", "mac_age_s")
 ENDPOINT_KEYS = ("network", "networks", "attach", "native", "host", "port", "mac", "ips", "labels")
 
-LATER = frozenset(("groups", "filters", "tiers", "rules", "rewrites", "gateway", "uplink"))
+LATER = frozenset(("overlay", "groups", "filters", "tiers", "rules", "rewrites", "ovsdb", "vtep", "gateway", "uplink"))
 """Keys of the whole design that this version does not have."""
 
 MACS_PER_PORT_MAX = 4096
@@ -90,8 +85,6 @@ _read_mac_age_s = whole(1, MAC_AGE_MAX_S)
 _read_mode = choice(Mode)
 _read_members = choice(Members)
 _read_attach = choice(Attach)
-_read_encapsulation = choice(Encapsulation)
-_read_l4_port = whole(1, 65535)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +123,6 @@ def read(document: object) -> Draft:
         networks=_read_all("networks", networks, findings),
         endpoints=_read_all("endpoints", sections.get("endpoints", {}), findings),
         hosts=_read_all("hosts", hosts, findings),
-        overlay=_read_overlay(fields) if fields else Overlay(),
     )
     return Draft(policy, tuple(findings.problems), frozenset(networks), frozenset(hosts))
 
@@ -258,27 +250,10 @@ def _read_header(fields: _Fields) -> None:
             defaults.take("port_security", choice(Strict))
 
 
-def _read_overlay(fields: _Fields) -> Overlay:
-    default = Overlay()
-    if "overlay" not in fields.value:
-        return default
-    overlay = _open(("overlay",), fields.value["overlay"], OVERLAY_KEYS, fields.findings)
-    if not overlay:
-        return default
-    encapsulation = overlay.take("type", _read_encapsulation) or default.type
-    l4_port = overlay.take("l4_port", _read_l4_port)
-    if l4_port is not None and encapsulation is Encapsulation.GRE:
-        overlay.say("GRE has no ports", "leave it out", "l4_port")
-    bfd = overlay.take("bfd", read_boolean)
-    return Overlay(encapsulation, l4_port, default.bfd if bfd is None else bfd)
-
-
 def _read_host(name: str, fields: _Fields) -> Host:
     if ("dpid" in fields.value) == ("bridge" in fields.value):
         hint = "leave one out" if "dpid" in fields.value else "bridge: br0, or dpid with 16 hexadecimal digits"
         fields.say("a host is named by exactly one of dpid and bridge", hint)
-    if "ovsdb" in fields.value and "bridge" not in fields.value:
-        fields.say("a host whose database is managed is named by its bridge", "write bridge: br0", "ovsdb")
     if "native" in fields.value and "trunk" not in fields.value:
         fields.say("native names the network that is plain on the trunk, and there is no trunk", "add trunk", "native")
     return Host(
@@ -287,8 +262,6 @@ def _read_host(name: str, fields: _Fields) -> Host:
         bridge=fields.take("bridge", read_port),
         trunk=fields.take("trunk", read_port),
         native=fields.take("native", read_text),
-        ovsdb=fields.take("ovsdb", read_remote),
-        vtep=fields.take("vtep", read_address),
     )
 
 
@@ -386,10 +359,5 @@ _READERS: Mapping[str, Callable[[str, _Fields], Network | Endpoint | Host]] = {
     "endpoints": _read_endpoint,
     "hosts": _read_host,
 }
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "": DOCUMENT_KEYS,
-    "defaults": DEFAULTS_KEYS,
-    "overlay": OVERLAY_KEYS,
-    **_OBJECT_KEYS,
-}
+KEYS: Mapping[str, tuple[str, ...]] = {"": DOCUMENT_KEYS, "defaults": DEFAULTS_KEYS, **_OBJECT_KEYS}
 """Every key that a document may have, by where it stands. docs/POLICY.md is held against it."""

@@ -104,9 +104,6 @@ class Host:
 
     trunk: the port on which it carries networks, each under its `vlan`, to all other hosts that have a trunk; or None.
     native: the network whose frames are plain on the trunk, or None.
-    ovsdb: the database that the controller manages, as ovs-vsctl(8) --db takes it (`unix:FILE`, `tcp:IP:PORT`,
-    `ssl:IP:PORT`), or None: the bridge attaches by itself. Needs `bridge`.
-    vtep: the address at which other hosts' tunnels end here, or None: no tunnels.
     """
 
     name: str
@@ -114,29 +111,6 @@ class Host:
     bridge: str | None = None
     trunk: str | None = None
     native: str | None = None
-    ovsdb: str | None = None
-    vtep: Address | None = None
-
-
-class Encapsulation(Enum):
-    """How frames travel between hosts without a trunk."""
-
-    VXLAN = "vxlan"
-    GENEVE = "geneve"
-    GRE = "gre"
-
-
-@dataclass(frozen=True, slots=True)
-class Overlay:
-    """How the tunnels between hosts with a vtep are made.
-
-    l4_port: UDP port; None: 4789 for VXLAN (RFC 7348), 6081 for Geneve (RFC 8926); GRE has none.
-    bfd: whether each tunnel is watched (RFC 5880).
-    """
-
-    type: Encapsulation = Encapsulation.VXLAN
-    l4_port: int | None = None
-    bfd: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +120,6 @@ class Policy:
     networks: Mapping[str, Network]
     endpoints: Mapping[str, Endpoint]
     hosts: Mapping[str, Host]
-    overlay: Overlay = Overlay()
 
     @cached_property
     def members(self) -> Mapping[str, tuple[Endpoint, ...]]:

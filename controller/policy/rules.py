@@ -42,8 +42,11 @@ JOINED_MANY = Rule(
 
 DPID_TWICE = Rule("host {other} has the same dpid {dpid}", "name each bridge once")
 BRIDGE_TWICE = Rule("host {other} has the same bridge {bridge}", "name each bridge once, or name it by its dpid")
-
-VTEP_TWICE = Rule("host {other} has the same vtep {vtep}", "each host has an address of its own")
+NATIVE_DIFFERS = Rule(
+    "the native network of the trunk is {native}, and on host {other} it is {other_native}: plain frames would change "
+    "networks",
+    "give all trunks the same native network, or none",
+)
 
 UNKNOWN_NETWORK = Rule("there is no network {network}", "add it under networks, or leave the endpoint out")
 UNKNOWN_HOST = Rule("there is no host {host}", "add it under hosts, or leave the key out")

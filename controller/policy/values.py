@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TypeVar
 
 from controller.errors import TripointError
@@ -85,30 +85,6 @@ def read_port(value: object) -> str:
     if port in (".", "..") or "/" in port or not port.isprintable() or any(letter.isspace() for letter in port):
         raise Unfit(f"{shown(port)} is not the name of a port", "1 to 15 printable bytes without whitespace and '/'")
     return port
-
-
-def read_boolean(value: object) -> bool:
-    """true or false."""
-    if not isinstance(value, bool):
-        raise Unfit(f"{shown(value)} is neither true nor false", "write true or false")
-    return value
-
-
-def read_remote(value: object) -> str:
-    """A database as ovs-vsctl(8) --db takes it: unix:FILE, tcp:IP:PORT or ssl:IP:PORT."""
-    text = read_text(value)
-    kind, _, rest = text.partition(":")
-    sound = kind == "unix" and rest.startswith("/")
-    if kind in ("tcp", "ssl"):
-        address, _, port = rest.rpartition(":")
-        try:
-            ip_address(address.removeprefix("[").removesuffix("]"))
-            sound = port.isdecimal() and 0 < int(port) < 65536
-        except ValueError:
-            sound = False
-    if not sound:
-        raise Unfit(f"{shown(text)} names no database", "unix:/FILE, tcp:IP:PORT or ssl:IP:PORT")
-    return text
 
 
 def read_mac(value: object) -> Mac:

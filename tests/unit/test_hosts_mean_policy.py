@@ -39,9 +39,8 @@ def declared_only(policy: Policy) -> Policy:
 def tables_of(policy: Policy, hosts: list[dict[str, int]]) -> list[Tables]:
     made = []
     for host in hosts:
-        others = (name for other in hosts if other is not host for name in other)
-        seats = tuple((name, network) for name in others for network in policy.endpoints[name].networks)
-        made.append(Tables(compile_bridge(policy, host, carriers=(Carrier(TRUNK, False, seats),)).flows()))
+        others = tuple(name for other in hosts if other is not host for name in other)
+        made.append(Tables(compile_bridge(policy, host, carriers=(Carrier(TRUNK, others),)).flows()))
     return made
 
 

@@ -24,7 +24,6 @@ from controller.openflow.error_names import name_error
 from tests.wire.flows import flows, one_of_each_action, one_of_each_field
 
 NAMES = {
-    f.TUN_ID: "tunnel_id",
     f.IP_PROTO: "ip_proto",
     f.IPV4_SRC: "ipv4_src",
     f.IPV4_DST: "ipv4_dst",

@@ -504,3 +504,24 @@ def test_open_networks_have_no_untagged_shared_members_when_nothing_is_found(che
         for endpoint in checked.endpoints.values():
             open_ones = [name for name in endpoint.networks if checked.networks[name].members is Members.OPEN]
             assert not (open_ones and endpoint.shared and endpoint.attach is Attach.UNTAGGED)
+
+
+def test_trunks_have_one_native_network() -> None:
+    hosts = {
+        "a": {"bridge": "br-a", "trunk": "eth1", "native": "green"},
+        "b": {"bridge": "br-b", "trunk": "eth1", "native": "green"},
+        "c": {"bridge": "br-c", "trunk": "eth1"},
+    }
+    ((path, message),) = found(policy(GREEN_PINK, hosts=hosts))
+    assert path == "/hosts/c/trunk"
+    assert "'none', and on host 'a' it is 'green'" in message
+    assert found(policy(GREEN_PINK, hosts={"a": hosts["a"], "b": hosts["b"]})) == []
+
+
+def test_native_network_and_trunk_port_are_sound() -> None:
+    hosts = {"a": {"bridge": "br-a", "trunk": "eth1", "native": "gren"}}
+    endpoints = {"web": {"network": "green", "host": "a", "port": "eth1"}}
+    assert [path for path, _ in found(policy(GREEN_PINK, endpoints, hosts))] == [
+        "/hosts/a/native",
+        "/endpoints/web/port",
+    ]

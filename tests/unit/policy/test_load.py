@@ -176,11 +176,11 @@ def test_unknown_key_like_no_other_lists_the_known_ones() -> None:
     assert one_problem(document(qqq=1)) == (
         "/qqq",
         "the key 'qqq' is unknown",
-        "known are: apiVersion, defaults, hosts, overlay, networks, endpoints",
+        "known are: apiVersion, defaults, hosts, networks, endpoints",
     )
 
 
-@pytest.mark.parametrize("key", ["groups", "filters", "tiers", "rules", "rewrites"])
+@pytest.mark.parametrize("key", ["overlay", "groups", "filters", "tiers", "rules", "rewrites"])
 def test_sections_that_do_not_exist_yet_say_so(key: str) -> None:
     assert key in LATER
     assert one_problem(document(**{key: {}}))[::2] == (f"/{key}", "this version does not have it yet")
