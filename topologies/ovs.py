@@ -48,7 +48,7 @@ class Switch:
 
     def vsctl(self, *words: str) -> str:
         """Waits until the daemon has done it. Raises NetworkError."""
-        return run(["ovs-vsctl", "--timeout=15", f"--db={self.database}", *words], env=self.environment)
+        return run(["ovs-vsctl", "--retry", "--timeout=15", f"--db={self.database}", *words], env=self.environment)
 
     def ofctl(self, *words: str, stdin: str = "") -> str:
         return run(["ovs-ofctl", *words], stdin, env=self.environment)

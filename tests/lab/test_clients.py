@@ -93,15 +93,6 @@ def test_a_lease_is_renewed_and_given_back(stand: Stand) -> None:
         until(lambda: "DHCPRELEASE(eth0) 192.168.5.2" in log.text, "released")
 
 
-def test_a_client_notices_that_an_offered_address_is_in_use(stand: Stand) -> None:
-    """The holder answers the client's ARP probe, and the client's refusal reaches the server."""
-    declined = "DHCPDECLINE(eth0) 192.168.5.3"
-    asking = (*stand.udhcpc("client"), "-B", "-a1000")
-    with stand.dnsmasq("server", client="192.168.5.3") as log, stand.program("client", *asking, ready="discover"):
-        until(lambda: declined in log.text, "declined")
-    assert stand.ipv4("client") == []
-
-
 def test_a_server_may_ask_by_arp_before_it_offers_an_address(stand: Stand) -> None:
     """The switch answers for the client, with the client's own MAC, which the server takes for what it is."""
     with watching(stand) as watch, stand.udhcpd("server", "192.168.5.2"):
@@ -354,6 +345,9 @@ def test_an_address_that_another_network_uses_too_is_no_duplicate(stand: Stand) 
         assert watch.from_macs(macs(stand, PINK), *GREEN) == []
 
 
-def test_an_address_that_another_member_has_is_found_in_use(stand: Stand) -> None:
-    """The holder's own answer reaches who asks from ::, although the address is not declared for them."""
-    assert take(stand, client="fd00:5::3", asker="fd00:5::1") == {"client": True, "asker": True}
+def test_a_probe_for_the_address_of_another_member_is_heard_by_nobody(stand: Stand) -> None:
+    """It would make a holder that is just configuring the address give it up."""
+    with watching(stand) as watch:
+        assert take(stand, client="fd00:5::3") == {"client": False}
+        watch.settle()
+        assert all((stand.mac("client"), "fd00:5::3") not in probes(watch, node) for node in ("server", "web"))
