@@ -10,6 +10,7 @@ import pytest
 from tests.lab.conftest import PROJECT
 from topologies import command
 
+MEASUREMENTS = 3
 LABS = sorted((PROJECT / "topologies").glob("*.yaml"))
 
 
@@ -22,7 +23,11 @@ def test_the_scenarios_are_there() -> None:
 
 @pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
 def test_every_expectation_holds(path: Path, nothing_left: list[str]) -> None:
-    out = io.StringIO()
-    code = command.test(str(path), out=out)
+    """An INVALID measurement (frames lost before a busy machine's switch read them) says nothing, and is repeated."""
+    for measurement in range(1, MEASUREMENTS + 1):
+        out = io.StringIO()
+        code = command.test(str(path), out=out)
+        assert len(nothing_left) == measurement
+        if code != command.Code.INVALID:
+            break
     assert code == command.Code.OK, out.getvalue()
-    assert len(nothing_left) == 1
