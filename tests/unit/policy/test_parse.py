@@ -112,7 +112,7 @@ def test_control_character_names_line_and_column() -> None:
 
 
 def test_json_syntax_error_names_line_and_column() -> None:
-    assert problems_of('{"a":\n 1,}', JSON)[0].message.startswith("not JSON in line 2, column 4: ")
+    assert problems_of('{"a":\n 1 x}', JSON)[0].message.startswith("not JSON in line 2, column 4: ")
 
 
 def test_text_that_is_not_utf8_names_line_and_byte() -> None:
