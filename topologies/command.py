@@ -6,12 +6,9 @@ Each function prints to `out` and returns an exit code that scripts can use; see
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import TextIO
@@ -23,6 +20,7 @@ from topologies.netns import NetworkError
 from topologies.reading import LabFileError
 from topologies.records import Record
 from topologies.runner import BringUpError, Given, bring_up, given, look_further
+from topologies.signals import Interrupted, interruptible
 from topologies.spec import Lab
 from topologies.verdict import Row, Verdict, matrix, summary, table, verdict_of
 
@@ -36,34 +34,6 @@ class Code(IntEnum):
     NOT_UP = 3
     INVALID = 4
     INTERRUPTED = 130
-
-
-class Interrupted(KeyboardInterrupt):
-    """SIGINT, SIGTERM or SIGHUP came: whatever is up is taken down, and then the command ends.
-
-    Of this kind because an event loop lets it through wherever it is raised.
-    """
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """For the block, the signals that end a command raise Interrupted, once: taking down goes undisturbed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def raise_it(number: int, frame: object) -> None:
-        for other in numbers:
-            signal.signal(other, signal.SIG_IGN)
-        raise Interrupted
-
-    before = {number: signal.signal(number, raise_it) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Refused(Exception):

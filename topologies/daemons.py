@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from topologies.signals import held
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -66,7 +68,7 @@ def start(order: Start) -> Daemon:
     def tie() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
-    with order.log.open("ab") as log:
+    with order.log.open("ab") as log, held():
         child = subprocess.Popen(
             list(order.argv),
             stdin=subprocess.DEVNULL,
@@ -77,8 +79,8 @@ def start(order: Start) -> Daemon:
             start_new_session=True,
             preexec_fn=tie if order.tied else None,
         )
-    # Popen must not complain about a child that outlives it: from here on the pid and start time stand for it.
-    child.returncode = 0
+        # Popen must not complain about a child that outlives it: from here on the pid and start time stand for it.
+        child.returncode = 0
     return Daemon(order.role, child.pid, start_time(child.pid) or 0)
 
 

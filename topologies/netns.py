@@ -16,8 +16,10 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from topologies.signals import held
 
 _CLONE_NEWNET = 0x40000000
 _SIOCETHTOOL = 0x8946
@@ -64,18 +66,21 @@ def run(argv: Iterable[str], stdin: str = "", env: dict[str, str] | None = None,
     words = list(argv)
     environ = None if env is None else {**os.environ, **env}
     try:
-        done = subprocess.run(
-            words, input=stdin, capture_output=True, text=True, env=environ, timeout=timeout_s, check=False
-        )
+        with ExitStack() as stack:
+            with held():
+                pipe = subprocess.PIPE
+                child = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environ)
+                # Whatever happens here, nothing of it goes on afterwards.
+                stack.enter_context(child)
+                stack.callback(child.kill)
+            output, complaint = child.communicate(stdin, timeout_s)
     except FileNotFoundError as error:
         raise NetworkError(f"{words[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise NetworkError(f"{' '.join(words)}: no end after {timeout_s:g} s") from error
-    if done.returncode:
-        raise NetworkError(
-            f"{' '.join(words)}: {(done.stderr or done.stdout).strip() or f'exit code {done.returncode}'}"
-        )
-    return done.stdout
+    if child.returncode:
+        raise NetworkError(f"{' '.join(words)}: {(complaint or output).strip() or f'exit code {child.returncode}'}")
+    return output
 
 
 def batch(lines: Iterable[str], namespace: str | None = None) -> None:

@@ -115,7 +115,7 @@ def test_after_kill_9_the_daemons_are_gone_and_down_removes_the_rest(
 
 
 @pytest.mark.usefixtures("lab_directory")
-@pytest.mark.parametrize("delay_s", [0.0, 0.2, 0.6, 1.2])
+@pytest.mark.parametrize("delay_s", [*(0.004 * n for n in range(12)), 0.2, 0.6, 1.2])
 def test_a_signal_while_a_lab_comes_up_leaves_nothing(delay_s: float) -> None:
     """Wherever in the bring-up or the judging it strikes."""
     process = lab_command("test", str(CONTROLLED))
