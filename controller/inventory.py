@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from controller.pipeline.compile import Carrier
-from controller.policy.model import Dpid, Host, Policy
+from controller.hosts import HostSeen
+from controller.pipeline.compile import Carrier, Membership
+from controller.policy.model import Dpid, Host, Policy, of_attached_mac, of_iface_id
+from controller.tunnels import trunk_carries, tunnel_carries, tunnel_port
 
 MAX_OFPORT = 0xFF00
 """OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to: ports above it are reserved (the bridge's own local port)."""
@@ -14,12 +16,21 @@ MAX_OFPORT = 0xFF00
 
 @dataclass(frozen=True, slots=True)
 class BridgePorts:
-    """A bridge as it was last seen. ports: name -> ofport. present: it is there, or has not been gone for long."""
+    """A bridge as it was last seen. ports: name -> ofport. present: it is there, or has not been gone for long.
+
+    labels: `Endpoint.place` by which a port is known besides its name -> the port's name.
+    """
 
     dpid: Dpid
     name: str
     ports: Mapping[str, int]
     present: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def ofport(self, place: str) -> int | None:
+        """Of the port that an endpoint's place names; None where there is none, or no endpoint can be on it."""
+        ofport = self.ports.get(self.labels.get(place, place))
+        return ofport if ofport is not None and ofport < MAX_OFPORT else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,7 @@ class Bindings:
 
 
 def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> Bindings:
-    """Bind every endpoint to the port of its name.
+    """Bind every endpoint to the port of its name, or with its label.
 
     An endpoint with a host is looked for on that host's bridge only. One without stays on the bridge where it was as
     long as that bridge showed the port last and is present, or no other present bridge shows it: a stranger that shows
@@ -47,11 +58,15 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
         for name, ofport in bridge.ports.items():
             if ofport < MAX_OFPORT:
                 showing.setdefault(name, []).append(bridge.dpid)
+        for label in bridge.labels:
+            if bridge.ofport(label) is not None:
+                showing.setdefault(label, []).append(bridge.dpid)
     seats: dict[Dpid, dict[str, int]] = {dpid: {} for dpid in known}
+    taken: dict[Dpid, set[int]] = {dpid: set() for dpid in known}
     home: dict[str, Dpid] = {}
     rivals: dict[str, tuple[Dpid, ...]] = {}
     for endpoint in policy.endpoints.values():
-        candidates = showing.get(endpoint.port)
+        candidates = showing.get(endpoint.place)
         if not candidates:
             continue
         if endpoint.host is not None:
@@ -60,7 +75,12 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
         if not candidates:
             continue
         chosen = _choose(candidates, known, before.home.get(endpoint.name))
-        seats[chosen][endpoint.name] = known[chosen].ports[endpoint.port]
+        seat = known[chosen].ofport(endpoint.place)
+        assert seat is not None
+        if seat in taken[chosen]:
+            continue  # a port has one endpoint, also where several know it by different labels
+        taken[chosen].add(seat)
+        seats[chosen][endpoint.name] = seat
         home[endpoint.name] = chosen
         if len(candidates) > 1:
             others = tuple(dpid for dpid in candidates if dpid != chosen and known[dpid].present)
@@ -69,29 +89,54 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     return Bindings(seats, home, rivals)
 
 
+def find_hosts(policy: Policy, bridges: Collection[BridgePorts]) -> Mapping[Dpid, Host]:
+    """Which of the bridges is which host."""
+    return {bridge.dpid: host for host in policy.hosts.values() for bridge in bridges if _is_on(host, bridge)}
+
+
 def find_carriers(
     policy: Policy, bridges: Collection[BridgePorts], bindings: Bindings
 ) -> Mapping[Dpid, tuple[Carrier, ...]]:
-    """The ports of every bridge that lead to other hosts, and who is behind them.
+    """The ports of every bridge that lead to other hosts, and which memberships are behind them.
 
-    A host's trunk leads to every other host that has one. An endpoint is where it is bound.
+    A host's trunk leads to every other host that has one; a tunnel to one host. An endpoint is where it is bound.
     """
-    trunks = [host for host in policy.hosts.values() if host.trunk is not None]
-    joined = {bridge.dpid: host for bridge in bridges for host in trunks if _is_on(host, bridge)} if trunks else {}
+    hosts = find_hosts(policy, bridges)
+    if len(hosts) < 2:
+        return {}
+    behind = {dpid: _memberships(policy, bindings.seats.get(dpid, ())) for dpid in hosts}
     found: dict[Dpid, tuple[Carrier, ...]] = {}
     for bridge in bridges:
-        host = joined.get(bridge.dpid)
-        ofport = bridge.ports.get(host.trunk) if host is not None and host.trunk is not None else None
-        if host is None or ofport is None or ofport >= MAX_OFPORT:
+        host = hosts.get(bridge.dpid)
+        if host is None:
             continue
-        others = (bindings.seats.get(dpid, {}) for dpid in joined if dpid != bridge.dpid)
-        seats = tuple(name for seated in others for name in seated)
-        found[bridge.dpid] = (Carrier(ofport, seats, host.native),)
+        on_trunk: list[Membership] = []
+        carriers: list[Carrier] = []
+        for dpid, peer in hosts.items():
+            if dpid == bridge.dpid:
+                continue
+            if host.trunk is not None and peer.trunk is not None:
+                on_trunk += (m for m in behind[dpid] if trunk_carries(host, peer, policy.networks[m[1]]))
+            tunnel = bridge.ofport(tunnel_port(peer.name))
+            if tunnel is None:
+                continue
+            in_tunnel = tuple(m for m in behind[dpid] if tunnel_carries(host, peer, policy.networks[m[1]]))
+            if in_tunnel:
+                carriers.append(Carrier(tunnel, True, in_tunnel))
+        trunk = None if host.trunk is None else bridge.ofport(host.trunk)
+        if on_trunk and trunk is not None:
+            carriers.append(Carrier(trunk, False, tuple(on_trunk), host.native))
+        found[bridge.dpid] = tuple(carriers)
     return found
 
 
+def _memberships(policy: Policy, names: Iterable[str]) -> tuple[Membership, ...]:
+    return tuple((name, network) for name in names for network in policy.endpoints[name].networks)
+
+
 def _is_on(host: Host, bridge: BridgePorts) -> bool:
-    return bridge.dpid == host.dpid if host.dpid is not None else bridge.name == host.bridge
+    dpid = host.datapath_id
+    return bridge.dpid == dpid if dpid is not None else bridge.name == host.bridge
 
 
 def _choose(candidates: list[Dpid], known: Mapping[Dpid, BridgePorts], before: Dpid | None) -> Dpid:
@@ -99,3 +144,20 @@ def _choose(candidates: list[Dpid], known: Mapping[Dpid, BridgePorts], before: D
     if before in candidates and (before in present or not present):
         return before
     return (present or candidates)[0]
+
+
+def labels_of(policy: Policy, seen: Iterable[HostSeen]) -> dict[Dpid, dict[str, str]]:
+    """Bridge -> `Endpoint.place` -> port, for the places that labels make. What joins hosts has none."""
+    trunks = {host.trunk for host in policy.hosts.values()}
+    found: dict[Dpid, dict[str, str]] = {}
+    for host in seen:
+        for port in host.ports:
+            dpid = host.bridges.get(port.bridge)
+            if dpid is None or port.tunnel is not None or port.name in trunks:
+                continue
+            labels = found.setdefault(dpid, {})
+            if port.iface_id is not None:
+                labels.setdefault(of_iface_id(port.iface_id), port.name)
+            if port.attached_mac is not None:
+                labels.setdefault(of_attached_mac(port.attached_mac), port.name)
+    return found

@@ -100,6 +100,9 @@ ND_TLL = _field("nd_tll", "NXM_NX_ND_TLL", _OXM, 33, 48, Form.MAC)
 ND_RESERVED = _field("nd_reserved", "ERICOXM_OF_ICMPV6_ND_RESERVED", _ERICSSON, 1, 32, Form.DECIMAL)
 """The 32 bits before the target: router, solicited and override flags of an advertisement (RFC 4861 section 4.4)."""
 ND_OPTIONS_TYPE = _field("nd_options_type", "ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE", _ERICSSON, 2, 8, Form.DECIMAL)
+TUN_ID = _field("tun_id", "NXM_NX_TUN_ID", _OXM, 38, 64, Form.HEX)
+"""The key of the tunnel that a packet came through, or leaves by: the vni."""
+# A new field goes to the end: a flow's cookie is a hash over the numbers of its fields.
 
 FIELDS: tuple[Field, ...] = tuple(
     sorted((value for value in globals().values() if isinstance(value, Field)), key=lambda field: field.index)

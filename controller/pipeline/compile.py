@@ -7,8 +7,8 @@ are made anew. With or without an earlier result the flows are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from controller.flow.flow import Flow
 from controller.pipeline import EMITTERS
@@ -86,12 +86,21 @@ NOTHING = Compiled()
 """What a bridge has that was never compiled for."""
 
 
+Membership = tuple[str, str]
+"""An endpoint and one of its networks, by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """A trunk of this bridge: the port that leads to other hosts. seats: the endpoints there. native: plain on it."""
+    """A port of this bridge that leads to other hosts: the trunk, or the tunnel to one of them.
+
+    seats: the memberships on the hosts behind it whose frames travel here. native: the network that is plain on the
+    trunk.
+    """
 
     port: int
-    seats: tuple[str, ...]
+    tunnel: bool
+    seats: tuple[Membership, ...]
     native: str | None = None
 
 
@@ -103,49 +112,62 @@ def compile_bridge(
     Of the endpoints behind its carriers only those matter that share a network with one that is bound here.
     """
     seats: dict[str, list[Seat]] = {}
-    carried: dict[str, dict[int, Carried]] = {}
-    local = [_seat(policy, policy.endpoints[name], port, remote=False) for name, port in ports.items()]
+    carried: dict[str, list[Carried]] = {}
+    local = [_seat(policy, policy.endpoints[name], port) for name, port in ports.items()]
     for seat in local:
         for network in seat[0].networks:
             seats.setdefault(network, []).append(seat)
     here = frozenset(seats)
-    remote: list[SharedMember] = []
+    remote = _remote_shared(policy, carriers, here)
     for carrier in carriers:
-        for name in carrier.seats:
-            seat = _seat(policy, policy.endpoints[name], carrier.port, remote=True)
-            joint = [n for n in seat[0].networks if n in here and _carries(carrier, policy.networks[n])]
-            if joint and seat[2] is not None:
-                remote.append(seat[2])
-            for network in joint:
-                seats[network].append(seat)
-                ways = carried.setdefault(network, {})
-                tag = tag_of(policy.networks[network], carrier.native)
-                known = ways.get(carrier.port, Carried(carrier.port, tag, 0))
-                ways[carrier.port] = replace(known, learning=known.learning + (seat[0].mac is None))
+        learning: dict[str, int] = {}
+        for name, network in carrier.seats:
+            if network in here:
+                endpoint = policy.endpoints[name]
+                seats[network].append((endpoint, carrier.port, remote.get(name), True))
+                learning[network] = learning.get(network, 0) + (endpoint.mac is None)
+        for network, count in learning.items():
+            carried.setdefault(network, []).append(_carried(carrier, policy.networks[network], count))
     segments = {
-        name: _segment(policy.networks[name], tuple(members), _ways(carried, name), before.segments.get(name))
+        name: _segment(policy.networks[name], tuple(members), tuple(carried.get(name, ())), before.segments.get(name))
         for name, members in seats.items()
     }
     shared = sorted((seat[2] for seat in local if seat[2] is not None), key=lambda member: member.port)
-    view = SharedView(tuple(shared), tuple(sorted(remote, key=lambda member: member.endpoint)))
+    view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
     return Compiled(before.bridge or _bridge(), _shared(view, before.shared), segments)
 
 
-def _carries(carrier: Carrier, network: Network) -> bool:
-    """A trunk tells networks by their vlan, and the native one by its having no tag."""
-    return network.vlan is not None or network.name == carrier.native
+def _carried(carrier: Carrier, network: Network, learning: int) -> Carried:
+    if carrier.tunnel:
+        return Carried(carrier.port, network.vni, None, learning)
+    return Carried(carrier.port, None, tag_of(network, carrier.native), learning)
 
 
-def _ways(carried: Mapping[str, Mapping[int, Carried]], network: str) -> tuple[Carried, ...]:
-    return tuple(sorted(carried.get(network, {}).values(), key=lambda way: way.port))
+def _remote_shared(policy: Policy, carriers: tuple[Carrier, ...], here: Collection[str]) -> dict[str, SharedMember]:
+    """The untagged shared members behind the carriers, each in those of its networks in which its frames come here."""
+    arriving: dict[str, list[tuple[int, Network]]] = {}
+    for carrier in carriers:
+        for name, network in carrier.seats:
+            if network in here and _clones(policy.endpoints[name]):
+                arriving.setdefault(name, []).append((carrier.port, policy.networks[network]))
+    return {name: _shared_member(policy.endpoints[name], ways[0][0], [n for _, n in ways])
+            for name, ways in arriving.items()}  # fmt: skip
 
 
-def _seat(policy: Policy, endpoint: Endpoint, port: int, *, remote: bool) -> Seat:
-    if not endpoint.shared or endpoint.attach is not Attach.UNTAGGED:
-        return endpoint, port, None, remote
-    networks = [policy.networks[name] for name in endpoint.networks]
+def _clones(endpoint: Endpoint) -> bool:
+    """Whether each of its frames goes into several networks."""
+    return endpoint.shared and endpoint.attach is Attach.UNTAGGED
+
+
+def _shared_member(endpoint: Endpoint, port: int, networks: Iterable[Network]) -> SharedMember:
     seated = (Seated(n.number, *addresses_in(endpoint, n), broadcasts_of(n)) for n in networks)
-    return endpoint, port, SharedMember(endpoint.name, port, tuple(seated)), remote
+    return SharedMember(endpoint.name, port, tuple(seated))
+
+
+def _seat(policy: Policy, endpoint: Endpoint, port: int) -> Seat:
+    if not _clones(endpoint):
+        return endpoint, port, None, False
+    return endpoint, port, _shared_member(endpoint, port, (policy.networks[name] for name in endpoint.networks)), False
 
 
 def _bridge() -> Flows:

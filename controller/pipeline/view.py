@@ -132,12 +132,14 @@ class MemberView:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A network on the way to other hosts: the trunk port that leads there.
+    """A network on the way to other hosts: the trunk or tunnel port that leads there.
 
-    tag: the VID that tells it there, None: its frames are plain. learning: how many of its ports there learn.
+    vni: the tunnel key that tells it there, None: not a tunnel. tag: the VID that tells it on a trunk, None: its frames
+    are plain. learning: how many of its ports there learn.
     """
 
     port: int
+    vni: int | None
     tag: int | None
     learning: int
 

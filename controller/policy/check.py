@@ -16,7 +16,7 @@ from controller.errors import Problem
 from controller.mac import Mac
 from controller.policy import rules
 from controller.policy.findings import Nearest
-from controller.policy.model import Address, Attach, Cidr, Endpoint, Members, Network, Policy, ips_in
+from controller.policy.model import Address, Attach, Cidr, Endpoint, Interface, Members, Network, Policy, ips_in
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -113,9 +113,9 @@ def _survey(policy: Policy, known: Known) -> _Survey:
     crowded: dict[str, list[Endpoint]] = {}
     networks, hosts = known.networks, policy.hosts
     for endpoint in policy.endpoints.values():
-        first = on_port.setdefault(endpoint.port, endpoint)
+        first = on_port.setdefault(endpoint.place, endpoint)
         if first is not endpoint:
-            crowded.setdefault(endpoint.port, [first]).append(endpoint)
+            crowded.setdefault(endpoint.place, [first]).append(endpoint)
         names = endpoint.networks
         if len(names) > 1:
             survey.shared.append(endpoint)
@@ -136,6 +136,9 @@ def _survey(policy: Policy, known: Known) -> _Survey:
             elif host is not None and host.bridge == endpoint.port:
                 at = ("endpoints", endpoint.name, "port")
                 survey.problems.append(rules.LOCAL_PORT.problem(at, port=endpoint.port))
+            elif endpoint.interface is Interface.INTERNAL and host is not None and host.ovsdb is None:
+                at = ("endpoints", endpoint.name, "interface")
+                survey.problems.append(rules.NOT_MANAGED.problem(at, host=host.name))
     trunks = {host.trunk: host.name for host in policy.hosts.values() if host.trunk is not None}
     for port, host_name in trunks.items():
         found = on_port.get(port)
@@ -151,7 +154,7 @@ def _check_port(endpoints: list[Endpoint]) -> Iterator[Problem]:
     """Endpoints on ports of one name: on one host each, and each of them says on which, or they clash."""
     by_host: dict[str | None, Endpoint] = {}
     for endpoint in endpoints:
-        at, port = ("endpoints", endpoint.name, "port"), endpoint.port
+        at, port = ("endpoints", endpoint.name, "port" if endpoint.port else "iface_id"), endpoint.place
         rival = by_host.get(endpoint.host)
         if rival is not None and endpoint.host is not None:
             yield rules.PORT_TAKEN.problem(at, other=rival.name, port=port, host=endpoint.host)
@@ -180,7 +183,8 @@ def _check_numbers(networks: Iterable[Network]) -> Iterator[Problem]:
 
 def _check_hosts(policy: Policy, networks: Collection[str]) -> Iterator[Problem]:
     dpids: dict[int, str] = {}
-    bridges: dict[str, str] = {}
+    bridges: dict[tuple[str | None, str], str] = {}
+    vteps: dict[Address, str] = {}
     nearest = Nearest()
     trunks = [host for host in policy.hosts.values() if host.trunk is not None]
     for host in trunks[1:]:
@@ -192,12 +196,24 @@ def _check_hosts(policy: Policy, networks: Collection[str]) -> Iterator[Problem]
         if host.native is not None and host.native not in networks:
             hint = nearest.hint("network", host.native, networks)
             yield rules.UNKNOWN_NETWORK.problem(("hosts", host.name, "native"), hint, network=host.native)
+        if host.vtep is not None and (other := vteps.setdefault(host.vtep, host.name)) != host.name:
+            yield rules.VTEP_TWICE.problem(("hosts", host.name, "vtep"), other=other, vtep=host.vtep)
+        first = next(iter(vteps), host.vtep)
+        if host.vtep is not None and first is not None and first.version != host.vtep.version:
+            yield rules.VTEP_VERSION.problem(("hosts", host.name, "vtep"), vtep=host.vtep, other=vteps[first],
+                                             other_vtep=first)  # fmt: skip
         if host.trunk is not None and host.trunk == host.bridge:
             yield rules.LOCAL_PORT.problem(("hosts", host.name, "trunk"), port=host.trunk)
-        if host.dpid is not None and (other := dpids.setdefault(host.dpid, host.name)) != host.name:
-            yield rules.DPID_TWICE.problem(("hosts", host.name, "dpid"), other=other, dpid=f"{host.dpid:016x}")
-        if host.bridge is not None and (other := bridges.setdefault(host.bridge, host.name)) != host.name:
-            yield rules.BRIDGE_TWICE.problem(("hosts", host.name, "bridge"), other=other, bridge=host.bridge)
+        dpid = host.datapath_id
+        if dpid is not None and (other := dpids.setdefault(dpid, host.name)) != host.name:
+            yield rules.DPID_TWICE.problem(("hosts", host.name, "dpid"), other=other, dpid=f"{dpid:016x}")
+        if host.bridge is None or (other := bridges.setdefault((host.ovsdb, host.bridge), host.name)) == host.name:
+            continue
+        at = ("hosts", host.name, "bridge")
+        if host.ovsdb is None:
+            yield rules.BRIDGE_TWICE.problem(at, other=other, bridge=host.bridge)
+        else:
+            yield rules.DATABASE_TWICE.problem(at, other=other, ovsdb=host.ovsdb, bridge=host.bridge)
 
 
 def _members(policy: Policy) -> Mapping[str, tuple[Endpoint, ...]]:

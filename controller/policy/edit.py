@@ -55,6 +55,7 @@ def _put_policy(stored: Stored, change: PutPolicy, checker: Checker) -> tuple[Do
         networks=_keep(draft.policy.networks, old.networks),
         endpoints=_keep(draft.policy.endpoints, old.endpoints),
         hosts=_keep(draft.policy.hosts, old.hosts),
+        overlay=draft.policy.overlay,
     )
     _raise_any(checker.check(policy), document)
     return document, policy

@@ -17,11 +17,14 @@ from controller.policy.model import (
     API_VERSION,
     Attach,
     Cidr,
+    Encapsulation,
     Endpoint,
     Host,
+    Interface,
     Members,
     Mode,
     Network,
+    Overlay,
     Policy,
     Vlan,
     Vni,
@@ -30,8 +33,12 @@ from controller.policy.values import (
     Unfit,
     choice,
     read_address,
+    read_boolean,
     read_cidr,
+    read_controller,
+    read_database,
     read_dpid,
+    read_iface_id,
     read_label,
     read_mac,
     read_name,
@@ -63,17 +70,21 @@ class Strict(Enum):
     STRICT = "strict"
 
 
-DOCUMENT_KEYS = ("apiVersion", "defaults", "hosts", "networks", "endpoints")
+DOCUMENT_KEYS = ("apiVersion", "defaults", "hosts", "overlay", "networks", "endpoints")
 DEFAULTS_KEYS = ("intra_network", "inter_network", "port_security")
-HOST_KEYS = ("dpid", "bridge", "trunk", "native")
+HOST_KEYS = ("dpid", "bridge", "trunk", "native", "ovsdb", "controller", "patch", "vtep", "mtu")
+OVERLAY_KEYS = ("type", "l4_port", "mtu", "bfd")
 NETWORK_KEYS = ("vlan", "vni", "cidrs", "mode", "members", "macs_per_port", "mac_age_s")
-ENDPOINT_KEYS = ("network", "networks", "attach", "native", "host", "port", "mac", "ips", "labels")
+ENDPOINT_KEYS = (
+    "network", "networks", "attach", "native", "host", "port", "iface_id", "interface", "mac", "ips", "labels",
+)  # fmt: skip
 
-LATER = frozenset(("overlay", "groups", "filters", "tiers", "rules", "rewrites", "ovsdb", "vtep", "gateway", "uplink"))
+LATER = frozenset(("groups", "filters", "tiers", "rules", "rewrites", "gateway", "uplink"))
 """Keys of the whole design that this version does not have."""
 
 MACS_PER_PORT_MAX = 4096
 MAC_AGE_MAX_S = 65535
+MTU_MIN, MTU_MAX = 576, 65535
 
 _NETWORK = Network("")
 """Holds the model's defaults."""
@@ -85,6 +96,10 @@ _read_mac_age_s = whole(1, MAC_AGE_MAX_S)
 _read_mode = choice(Mode)
 _read_members = choice(Members)
 _read_attach = choice(Attach)
+_read_encapsulation = choice(Encapsulation)
+_read_l4_port = whole(1, 65535)
+_read_interface = choice(Interface)
+_read_mtu = whole(MTU_MIN, MTU_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +138,7 @@ def read(document: object) -> Draft:
         networks=_read_all("networks", networks, findings),
         endpoints=_read_all("endpoints", sections.get("endpoints", {}), findings),
         hosts=_read_all("hosts", hosts, findings),
+        overlay=_read_overlay(fields) if fields else Overlay(),
     )
     return Draft(policy, tuple(findings.problems), frozenset(networks), frozenset(hosts))
 
@@ -250,10 +266,34 @@ def _read_header(fields: _Fields) -> None:
             defaults.take("port_security", choice(Strict))
 
 
+def _read_overlay(fields: _Fields) -> Overlay:
+    default = Overlay()
+    if "overlay" not in fields.value:
+        return default
+    overlay = _open(("overlay",), fields.value["overlay"], OVERLAY_KEYS, fields.findings)
+    if not overlay:
+        return default
+    encapsulation = overlay.take("type", _read_encapsulation) or default.type
+    l4_port = overlay.take("l4_port", _read_l4_port)
+    if l4_port is not None and encapsulation is Encapsulation.GRE:
+        overlay.say("GRE has no ports", "leave it out", "l4_port")
+    mtu = overlay.take("mtu", _read_mtu) if overlay.value.get("mtu") != "auto" else None
+    bfd = overlay.take("bfd", read_boolean)
+    return Overlay(encapsulation, l4_port, mtu, default.bfd if bfd is None else bfd)
+
+
 def _read_host(name: str, fields: _Fields) -> Host:
-    if ("dpid" in fields.value) == ("bridge" in fields.value):
+    managed = "ovsdb" in fields.value
+    if ("dpid" in fields.value) == ("bridge" in fields.value) and not managed:
         hint = "leave one out" if "dpid" in fields.value else "bridge: br0, or dpid with 16 hexadecimal digits"
         fields.say("a host is named by exactly one of dpid and bridge", hint)
+    if managed and "bridge" not in fields.value:
+        fields.say("a host whose database is managed is named by its bridge", "write bridge: br0", "ovsdb")
+    for key, needed in (("controller", "ovsdb"), ("patch", "ovsdb"), ("patch", "trunk"), ("mtu", "vtep")):
+        if key in fields.value and needed not in fields.value:
+            fields.say(f"{key} means nothing without {needed}", f"add {needed}, or leave {key} out", key)
+    if managed and fields.value.get("patch") == fields.value.get("bridge") is not None:
+        fields.say("the patch leads to the bridge itself", "name another bridge of the host", "patch")
     if "native" in fields.value and "trunk" not in fields.value:
         fields.say("native names the network that is plain on the trunk, and there is no trunk", "add trunk", "native")
     return Host(
@@ -262,6 +302,11 @@ def _read_host(name: str, fields: _Fields) -> Host:
         bridge=fields.take("bridge", read_port),
         trunk=fields.take("trunk", read_port),
         native=fields.take("native", read_text),
+        patch=fields.take("patch", read_port),
+        ovsdb=fields.take("ovsdb", read_database),
+        controller=fields.take("controller", read_controller),
+        vtep=fields.take("vtep", read_address),
+        mtu=fields.take("mtu", _read_mtu),
     )
 
 
@@ -297,9 +342,13 @@ def _nested(cidrs: tuple[Cidr, ...]) -> Iterator[tuple[Cidr, Cidr]]:
 def _read_endpoint(name: str, fields: _Fields) -> Endpoint:
     value = fields.value
     networks = _read_networks(fields)
-    port = fields.take("port", read_port)
-    if "port" not in value:
+    port, iface_id = fields.take("port", read_port), fields.take("iface_id", read_iface_id)
+    if "port" in value and "iface_id" in value:
+        fields.say("a port is known by its name or by its iface_id, not by both", "leave one of them out", "iface_id")
+    elif "port" not in value and "iface_id" not in value and "mac" not in value:
         fields.say("the endpoint has no port", "the name that its port has on the bridge")
+    if "interface" in value and not ("port" in value and "host" in value):
+        fields.say("only a port of a known name and host is made", "give it a port and a host", "interface")
     mac, ips = fields.take("mac", read_mac), fields.take_list("ips", read_address)
     if "mac" not in value:
         if value.get("ips"):
@@ -322,6 +371,8 @@ def _read_endpoint(name: str, fields: _Fields) -> Endpoint:
         ips=ips,
         labels=_read_labels(fields),
         native=native,
+        iface_id=iface_id,
+        interface=fields.take("interface", _read_interface) or Interface.SYSTEM,
     )
 
 
@@ -359,5 +410,10 @@ _READERS: Mapping[str, Callable[[str, _Fields], Network | Endpoint | Host]] = {
     "endpoints": _read_endpoint,
     "hosts": _read_host,
 }
-KEYS: Mapping[str, tuple[str, ...]] = {"": DOCUMENT_KEYS, "defaults": DEFAULTS_KEYS, **_OBJECT_KEYS}
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "": DOCUMENT_KEYS,
+    "defaults": DEFAULTS_KEYS,
+    "overlay": OVERLAY_KEYS,
+    **_OBJECT_KEYS,
+}
 """Every key that a document may have, by where it stands. docs/POLICY.md is held against it."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NewType
 
@@ -39,6 +40,16 @@ class Members(Enum):
 
     DECLARED = "declared"
     OPEN = "open"
+
+
+class Interface(Enum):
+    """What an endpoint's port is made of, where its host's database is managed.
+
+    SYSTEM: a device that the machine has. INTERNAL: one that Open vSwitch makes, with the endpoint's MAC.
+    """
+
+    SYSTEM = "system"
+    INTERNAL = "internal"
 
 
 class Attach(Enum):
@@ -78,7 +89,9 @@ class Endpoint:
     """A workload on a port: its MAC and IPs. In several networks it is a shared member.
 
     networks: names, in the document's order, no duplicates, at least one.
-    host: a name in `Policy.hosts`, or None: whichever bridge shows a port of that name.
+    port: its name on the bridge; "" where the port is known by `iface_id`, or by the MAC attached to it.
+    iface_id: the external_ids:iface-id of its port (ovs-vswitchd.conf.db(5) Interface), or None.
+    host: a name in `Policy.hosts`, or None: whichever bridge shows such a port.
     native: of a TAGGED endpoint's networks the one whose frames are plain (IEEE 802.1Q: the port VLAN), or None.
     mac: None only in OPEN networks (then `ips` is empty too): the switch learns.
     """
@@ -92,18 +105,44 @@ class Endpoint:
     ips: tuple[Address, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     native: str | None = None
+    iface_id: str | None = None
+    interface: Interface = Interface.SYSTEM
+
+    @property
+    def place(self) -> str:
+        """What its port is found by: the port's name, or one of the labels `of_iface_id` and `of_attached_mac` make."""
+        if self.port:
+            return self.port
+        return of_iface_id(self.iface_id) if self.iface_id is not None else of_attached_mac(self.mac)
 
     @property
     def shared(self) -> bool:
         return len(self.networks) > 1
 
 
+def of_iface_id(iface_id: str) -> str:
+    """The label of a port by its external_ids:iface-id. No device's name has a colon."""
+    return f"iface-id:{iface_id}"
+
+
+def of_attached_mac(mac: Mac | None) -> str:
+    """The label of a port by its external_ids:attached-mac."""
+    return f"attached-mac:{mac}"
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Names a bridge, by datapath id or by its name (the name of its local port). Exactly one is given.
+    """Names a bridge, by datapath id or by its name (the name of its local port); by both only with `ovsdb`.
 
     trunk: the port on which it carries networks, each under its `vlan`, to all other hosts that have a trunk; or None.
     native: the network whose frames are plain on the trunk, or None.
+    patch: another bridge of the same host, to which the trunk is a patch port; or None: the trunk is a device.
+    ovsdb: the database that the controller manages, as ovs-vsctl(8) --db takes it (`unix:FILE`, `tcp:IP:PORT`,
+    `ssl:IP:PORT`), or `from:SYSTEM-ID` where the host connects by itself; None: the bridge attaches by itself.
+    controller: where the bridge of a managed host looks for its controller; None: at the address that its database was
+    reached from.
+    vtep: the address at which other hosts' tunnels end here, or None: no tunnels.
+    mtu: the largest IP packet that the network between the hosts takes here; None: as observed, else 1500.
     """
 
     name: str
@@ -111,6 +150,41 @@ class Host:
     bridge: str | None = None
     trunk: str | None = None
     native: str | None = None
+    patch: str | None = None
+    ovsdb: str | None = None
+    controller: str | None = None
+    vtep: Address | None = None
+    mtu: int | None = None
+
+    @property
+    def datapath_id(self) -> Dpid | None:
+        """The dpid of its bridge; where its database is managed and names none, one made of the host's name."""
+        if self.dpid is None and self.ovsdb is not None:
+            return Dpid(int.from_bytes(blake2b(self.name.encode(), digest_size=8).digest()) or 1)
+        return self.dpid
+
+
+class Encapsulation(Enum):
+    """How frames travel between hosts without a trunk."""
+
+    VXLAN = "vxlan"
+    GENEVE = "geneve"
+    GRE = "gre"
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """How the tunnels between hosts with a vtep are made.
+
+    l4_port: UDP port; None: 4789 for VXLAN (RFC 7348), 6081 for Geneve (RFC 8926); GRE has none.
+    mtu: what members may use, or None: what the packets between the hosts leave room for.
+    bfd: whether each tunnel is watched (RFC 5880).
+    """
+
+    type: Encapsulation = Encapsulation.VXLAN
+    l4_port: int | None = None
+    mtu: int | None = None
+    bfd: bool = True
 
 
 @dataclass(frozen=True)
@@ -120,6 +194,7 @@ class Policy:
     networks: Mapping[str, Network]
     endpoints: Mapping[str, Endpoint]
     hosts: Mapping[str, Host]
+    overlay: Overlay = Overlay()
 
     @cached_property
     def members(self) -> Mapping[str, tuple[Endpoint, ...]]:

@@ -48,6 +48,18 @@ NATIVE_DIFFERS = Rule(
     "give all trunks the same native network, or none",
 )
 
+VTEP_TWICE = Rule("host {other} has the same vtep {vtep}", "each host has an address of its own")
+VTEP_VERSION = Rule(
+    "vtep {vtep} and that of host {other}, {other_vtep}, are of different IP versions: no tunnel can join them",
+    "give all hosts vteps of one IP version",
+)
+DATABASE_TWICE = Rule(
+    "host {other} has the same database {ovsdb} and the same bridge {bridge}", "one host a bridge of a database"
+)
+NOT_MANAGED = Rule(
+    "host {host} has no ovsdb, so that no interface can be made there", "give the host an ovsdb, or leave the key out"
+)
+
 UNKNOWN_NETWORK = Rule("there is no network {network}", "add it under networks, or leave the endpoint out")
 UNKNOWN_HOST = Rule("there is no host {host}", "add it under hosts, or leave the key out")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeVar
 
 from controller.errors import TripointError
@@ -75,16 +75,70 @@ def read_name(value: object) -> str:
     return name
 
 
+_TUNNEL_PORT = re.compile("tp-p?[0-9a-f]{10}")
+"""Names that `tunnels` makes."""
+
+
 def read_port(value: object) -> str:
-    """The name of a port or bridge: 1 to 15 printable bytes without whitespace and `/` (Linux dev_valid_name)."""
+    """The name of a port or bridge: 1 to 15 printable bytes without whitespace, `/` and `:` (Linux dev_valid_name)."""
     port = read_text(value)
     if not port:
         raise Unfit("the name of a port is empty", "the name that the port has on its bridge")
     if len(port.encode(errors="replace")) > PORT_BYTES:
         raise Unfit(f"{shown(port)} is longer than {PORT_BYTES} bytes", "Linux has no interface with so long a name")
-    if port in (".", "..") or "/" in port or not port.isprintable() or any(letter.isspace() for letter in port):
-        raise Unfit(f"{shown(port)} is not the name of a port", "1 to 15 printable bytes without whitespace and '/'")
+    if _TUNNEL_PORT.fullmatch(port):
+        raise Unfit(f"{shown(port)} is what a tunnel's port is called", "the name of another port")
+    unfit = port in (".", "..") or "/" in port or ":" in port
+    if unfit or not port.isprintable() or any(letter.isspace() for letter in port):
+        raise Unfit(f"{shown(port)} is not the name of a port", "1 to 15 printable bytes without / : and whitespace")
     return port
+
+
+def read_boolean(value: object) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise Unfit(f"{shown(value)} is neither true nor false", "write true or false")
+    return value
+
+
+def read_iface_id(value: object) -> str:
+    """What identifies a port to those who made it: 1 to 255 printable characters."""
+    text = read_text(value)
+    if not 0 < len(text) < 256 or not text.isprintable():
+        raise Unfit(f"{shown(text)} is not an iface-id", "1 to 255 printable characters")
+    return text
+
+
+def read_database(value: object) -> str:
+    """A database as ovs-vsctl(8) --db takes it, or `from:SYSTEM-ID` for one whose host connects by itself."""
+    text = read_text(value)
+    kind, _, rest = text.partition(":")
+    if not _is_remote(kind, rest) and not (kind == "from" and NAME.fullmatch(rest)):
+        raise Unfit(f"{shown(text)} names no database", "unix:/FILE, tcp:IP:PORT, ssl:IP:PORT or from:SYSTEM-ID")
+    return text
+
+
+def read_controller(value: object) -> str:
+    """Where a bridge looks for its controller, as ovs-vsctl(8) set-controller takes it."""
+    text = read_text(value)
+    if not _is_remote(*text.partition(":")[::2]):
+        raise Unfit(f"{shown(text)} is no place of a controller", "tcp:IP:PORT, ssl:IP:PORT or unix:/FILE")
+    return text
+
+
+def _is_remote(kind: str, rest: str) -> bool:
+    """Whether `kind:rest` is an active connection method (ovsdb(7)); an IPv6 address stands in brackets."""
+    if kind == "unix":
+        return rest.startswith("/") and rest.isprintable()
+    address, _, port = rest.rpartition(":")
+    bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    if kind not in ("tcp", "ssl") or (":" in bare) != (bare != address):
+        return False
+    try:
+        ip_address(bare)
+    except ValueError:
+        return False
+    return port.isascii() and port.isdecimal() and 0 < int(port) < 65536
 
 
 def read_mac(value: object) -> Mac:

@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 from controller.errors import TripointError
 from controller.flow.actions import Action, Clone, Learn, Load, Move, Output, PopVlan, PushVlan, Resubmit, SetField
-from controller.flow.fields import FIELDS, IN_PORT, VLAN_VID, Field, Slice, Term
+from controller.flow.fields import FIELDS, IN_PORT, TUN_ID, VLAN_VID, Field, Slice, Term
 from controller.flow.flow import Flow
 from controller.flow.packet import ETH_VLAN, SLL_OPTION, TLL_OPTION, WIDTHS, Packet, has_header, packet
 
@@ -55,12 +55,13 @@ class LearnedFlow:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """outputs: (port, packet) in the order in which they leave, doubles included.
+    """outputs: (port, packet) in the order in which they leave, doubles included. keys: the tunnel key of each.
 
     learned: the learned flows after the packet. trail: every flow that was met, in order.
     """
 
     outputs: tuple[tuple[int, Packet], ...]
+    keys: tuple[int, ...]
     learned: tuple[LearnedFlow, ...]
     trail: tuple[Flow | LearnedFlow, ...]
 
@@ -123,15 +124,17 @@ def evaluate(
     learned: tuple[LearnedFlow, ...] = (),
     *,
     vlan_limit: int = VLAN_LIMIT,
+    tunnel_key: int = 0,
 ) -> Result:
     """What becomes of a packet that arrives at in_port (an ofport) and enters table 0.
 
     learned: what earlier packets left behind; it does not change. Behind vlan_limit (1 or 2) tags nothing is readable
-    and a further tag is the ethertype. Raises EvaluationError.
+    and a further tag is the ethertype. tunnel_key: with which it came through a tunnel. Raises EvaluationError.
     """
     walk = _Walk(tables, in_port, frame, learned, vlan_limit)
+    walk.values[TUN_ID.index] = tunnel_key
     walk.look_up(0, 0)
-    return Result(tuple(walk.outputs), tuple(walk.learned.values()), tuple(walk.trail))
+    return Result(tuple(walk.outputs), tuple(walk.keys), tuple(walk.learned.values()), tuple(walk.trail))
 
 
 class _Walk:
@@ -155,6 +158,7 @@ class _Walk:
         self.before = learned
         self.learned = {flow.key: flow for flow in learned}
         self.outputs: list[tuple[int, Packet]] = []
+        self.keys: list[int] = []
         self.trail: list[Flow | LearnedFlow] = []
 
     def look_up(self, table: int, depth: int) -> None:
@@ -209,6 +213,7 @@ class _Walk:
             raise EvaluationError(f"output to the reserved port {port:#x} is not modelled")
         if port != self.values[IN_PORT.index]:
             self.outputs.append((port, self._packet()))
+            self.keys.append(self.values[TUN_ID.index])
 
     def _packet(self) -> Packet:
         headers = {field.name: self.values[field.index] for field in _HEADERS}

@@ -1,10 +1,12 @@
-"""Several hosts joined by trunks deliver what one bridge with all their ports would: to whom, what, and how often."""
+"""Several hosts joined by trunks and tunnels deliver what one bridge with all their ports would: to whom, what, and
+how often.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from random import Random
 
 import pytest
@@ -12,106 +14,150 @@ import pytest
 from controller.flow.packet import Packet
 from controller.pipeline.compile import Carrier, compile_bridge
 from controller.policy.meaning import deliver
-from controller.policy.model import Members, Policy
+from controller.policy.model import Members, Policy, Vni
 from controller.proof.evaluate import Tables, evaluate
 from tests.unit.strategies import Case, seeded
 
 TRUNK = 200
 """The ofport of every host's trunk; no endpoint has it."""
+TUNNEL = 300
+"""TUNNEL + n is the ofport of the tunnel to host n."""
+WAYS = ("trunk", "tunnels", "both")
+"""How networks travel. both: those with an even vlan by trunk, the others in tunnels."""
 
 
-def spread(case: Case, seed: int) -> list[dict[str, int]]:
-    """The endpoints of a case on two or three hosts, each with the ofport it had."""
+@dataclass(frozen=True)
+class Seen:
+    """A frame between hosts, and the tunnel key it had there (0: on the trunk)."""
+
+    key: int
+    frame: Packet
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """Hosts (endpoint -> ofport), how they are joined, and their tables."""
+
+    policy: Policy
+    hosts: tuple[Mapping[str, int], ...]
+    ways: str
+
+    def in_tunnel(self, network: str) -> bool:
+        vlan = self.policy.networks[network].vlan or 0
+        return self.ways == "tunnels" or (self.ways == "both" and vlan % 20 != 0)
+
+    def tables(self) -> list[Tables]:
+        return [
+            Tables(compile_bridge(self.policy, host, carriers=tuple(self._carriers(i))).flows())
+            for i, host in enumerate(self.hosts)
+        ]
+
+    def _carriers(self, here: int) -> Iterator[Carrier]:
+        on_trunk = []
+        for there, other in enumerate(self.hosts):
+            if there == here:
+                continue
+            seats = [(name, network) for name in other for network in self.policy.endpoints[name].networks]
+            on_trunk += [seat for seat in seats if not self.in_tunnel(seat[1])]
+            yield Carrier(TUNNEL + there, True, tuple(seat for seat in seats if self.in_tunnel(seat[1])))
+        yield Carrier(TRUNK, False, tuple(on_trunk))
+
+
+def join(case: Case, seed: int, ways: str) -> Fabric:
+    """The endpoints of a case on two or three hosts, each with the ofport it had.
+
+    Without networks in which a switch learns: several switches learn at other times than one.
+    """
+    networks = {
+        name: replace(n, members=Members.DECLARED, vni=Vni(5000 + (n.vlan or 0)))
+        for name, n in case.policy.networks.items()
+    }
+    policy = Policy(networks, {name: e for name, e in case.policy.endpoints.items() if e.mac is not None}, {})
     random = Random(seed)
     hosts: list[dict[str, int]] = [{} for _ in range(random.choice((2, 3)))]
     for name, port in case.bindings.items():
-        random.choice(hosts)[name] = port
-    return hosts
+        if name in policy.endpoints:
+            random.choice(hosts)[name] = port
+    return Fabric(policy, tuple(hosts), ways)
 
 
-def declared_only(policy: Policy) -> Policy:
-    """Without the networks in which a switch learns: several switches learn at other times than one."""
-    networks = {name: replace(n, members=Members.DECLARED) for name, n in policy.networks.items()}
-    endpoints = {name: e for name, e in policy.endpoints.items() if e.mac is not None}
-    return Policy(networks, endpoints, {})
-
-
-def tables_of(policy: Policy, hosts: list[dict[str, int]]) -> list[Tables]:
-    made = []
-    for host in hosts:
-        others = tuple(name for other in hosts if other is not host for name in other)
-        made.append(Tables(compile_bridge(policy, host, carriers=(Carrier(TRUNK, others),)).flows()))
-    return made
-
-
-def send(tables: list[Tables], host: int, port: int, frame: Packet) -> tuple[Counter[tuple[int, Packet]], list[Packet]]:
-    """What members get, and what is seen on the trunk. Whatever is on the trunk reaches every other host."""
+def send(tables: list[Tables], host: int, port: int, frame: Packet) -> tuple[Counter[tuple[int, Packet]], list[Seen]]:
+    """What members get, and what is seen between hosts. What is on the trunk reaches every other host."""
     got: Counter[tuple[int, Packet]] = Counter()
-    on_trunk: list[Packet] = []
-    for out, packet in evaluate(tables[host], port, frame, ()).outputs:
-        if out != TRUNK:
+    between: list[Seen] = []
+    result = evaluate(tables[host], port, frame)
+    for (out, packet), key in zip(result.outputs, result.keys, strict=True):
+        if out < TRUNK:
             got[out, packet] += 1
             continue
-        on_trunk.append(packet)
+        between.append(Seen(key if out >= TUNNEL else 0, packet))
         for other, far in enumerate(tables):
-            if other != host:
-                for far_out, far_packet in evaluate(far, TRUNK, packet, ()).outputs:
-                    assert far_out != TRUNK, "from one host to a third"
-                    got[far_out, far_packet] += 1
-    return got, on_trunk
+            if other == host or (out >= TUNNEL and out != TUNNEL + other):
+                continue
+            arrives, tunnel_key = (TUNNEL + host, key) if out >= TUNNEL else (TRUNK, 0)
+            for far_out, far_packet in evaluate(far, arrives, packet, tunnel_key=tunnel_key).outputs:
+                assert far_out < TRUNK, "from one host to a third"
+                got[far_out, far_packet] += 1
+    return got, between
 
 
-@pytest.mark.parametrize("fifty", range(12))
-def test_hosts_on_a_trunk_deliver_what_one_bridge_would(fifty: int) -> None:
+@pytest.mark.parametrize("ways", WAYS)
+@pytest.mark.parametrize("fifty", range(8))
+def test_joined_hosts_deliver_what_one_bridge_would(fifty: int, ways: str) -> None:
     for seed in range(fifty * 50, fifty * 50 + 50):
         case = seeded(seed)
-        policy = declared_only(case.policy)
-        bindings = {name: port for name, port in case.bindings.items() if name in policy.endpoints}
-        case = replace(case, policy=policy, bindings=bindings)
-        hosts = spread(case, seed)
-        tables = tables_of(policy, hosts)
+        fabric = join(case, seed, ways)
+        policy, tables = fabric.policy, fabric.tables()
+        bindings = {name: port for host in fabric.hosts for name, port in host.items()}
+        vlans = {network.vlan for name, network in policy.networks.items() if not fabric.in_tunnel(name)}
+        vnis = {network.vni for name, network in policy.networks.items() if fabric.in_tunnel(name)}
         for port, frame in case.frames:
-            home = next((i for i, host in enumerate(hosts) if port in host.values()), None)
+            home = next((i for i, host in enumerate(fabric.hosts) if port in host.values()), None)
             if home is None:
                 continue
-            got, on_trunk = send(tables, home, port, frame)
+            got, between = send(tables, home, port, frame)
             means, _ = deliver(policy, bindings, port, frame)
-            assert set(got) == means, f"seed {seed}, port {port}: {frame}\n{case!r}\n{hosts}"
+            assert set(got) == means, f"seed {seed}, port {port}: {frame}\n{case!r}\n{fabric.hosts}"
             if frame.get("arp_op") != 1 and frame.get("icmpv6_type") != 135:  # answers by the switch may come twice
-                assert set(got.values()) <= {1}, f"seed {seed}, port {port}: {frame}\n{case!r}\n{hosts}"
-            vlans = {network.vlan for network in policy.networks.values()}
-            assert all(len(seen.tags) == 1 and seen.tags[0] in vlans for seen in on_trunk)
+                assert set(got.values()) <= {1}, f"seed {seed}, port {port}: {frame}\n{case!r}\n{fabric.hosts}"
+            for seen in between:
+                told = (not seen.frame.tags and seen.key in vnis) or (
+                    seen.key == 0 and len(seen.frame.tags) == 1 and seen.frame.tags[0] in vlans
+                )
+                assert told, f"seed {seed}: {seen}"
 
 
-def test_a_hostile_host_cannot_bring_in_what_the_policy_does_not_say() -> None:
-    """Whatever comes in on a trunk is delivered only as if one of the members behind it had sent it."""
-    for seed in range(300):
+@pytest.mark.parametrize("ways", WAYS)
+def test_a_hostile_host_cannot_bring_in_what_the_policy_does_not_say(ways: str) -> None:
+    """Whatever comes in on a trunk or a tunnel is delivered only as if a member behind it had sent it."""
+    for seed in range(150):
         case = seeded(seed)
-        policy = declared_only(case.policy)
-        bindings = {name: port for name, port in case.bindings.items() if name in policy.endpoints}
-        hosts = spread(replace(case, policy=policy, bindings=bindings), seed)
-        tables = tables_of(policy, hosts)
-        behind = {name: TRUNK + 1 + i for i, name in enumerate(n for host in hosts[1:] for n in host)}
+        fabric = join(case, seed, ways)
+        tables, here = fabric.tables()[0], fabric.hosts[0]
+        on_trunk = {name: TRUNK + 1 + i for i, name in enumerate(n for host in fabric.hosts[1:] for n in host)}
+        in_tunnel = {name: TRUNK + 1 + i for i, name in enumerate(fabric.hosts[1])}
         for _, frame in case.frames:
-            for vlan in (10, 20, 30, 999):
-                tagged = frame.with_tags(vlan)
-                outputs = set(evaluate(tables[0], TRUNK, tagged, ()).outputs)
-                assert outputs <= admitted(policy, hosts[0], behind, vlan, frame), f"seed {seed}: {tagged}"
+            for number in (10, 20, 30, 999):
+                network = next((n.name for n in fabric.policy.networks.values() if n.vlan == number), None)
+                tagged = set(evaluate(tables, TRUNK, frame.with_tags(number)).outputs)
+                carried = network is not None and not fabric.in_tunnel(network)
+                assert tagged <= (admitted(fabric.policy, here, on_trunk, network, frame) if carried else set())
+                keyed = set(evaluate(tables, TUNNEL + 1, frame, tunnel_key=5000 + number).outputs)
+                carried = network is not None and fabric.in_tunnel(network)
+                may = admitted(fabric.policy, here, in_tunnel, network, frame) if carried else set()
+                assert keyed <= may, f"seed {seed}: vni {5000 + number} {frame}"
 
 
 def admitted(
-    policy: Policy, local: Mapping[str, int], behind: Mapping[str, int], vlan: int, frame: Packet
+    policy: Policy, local: Mapping[str, int], behind: Mapping[str, int], network: str | None, frame: Packet
 ) -> set[tuple[int, Packet]]:
-    """What the members on this host may get of a frame in this VLAN, if anyone behind the trunk may send it."""
-    network = next((network for network in policy.networks.values() if network.vlan == vlan), None)
-    if network is None:
-        return set()
+    """What the members on this host may get of a frame in this network, if anyone behind the carrier may send it."""
     found: set[tuple[int, Packet]] = set()
     for name, port in behind.items():
         endpoint = policy.endpoints[name]
-        if network.name not in endpoint.networks:
+        if network is None or network not in endpoint.networks:
             continue
-        tagged = endpoint.attach.value == "tagged"
-        means, _ = deliver(policy, {**local, **behind}, port, frame.with_tags(vlan) if tagged else frame.with_tags())
+        tags = (policy.networks[network].vlan or 0,) if endpoint.attach.value == "tagged" else ()
+        means, _ = deliver(policy, {**local, **behind}, port, frame.with_tags(*tags))
         found |= {(out, packet) for out, packet in means if out in local.values()}
     return found

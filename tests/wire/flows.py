@@ -12,7 +12,7 @@ from controller.flow.fields import Field, Slice, Term, whole
 from controller.flow.flow import OWNER_LEARNED, Flow
 
 _REGISTERS: Sequence[Field] = tuple(field for field in f.FIELDS if field.name.startswith("reg"))
-_ANY: Sequence[Field] = (*_REGISTERS, f.IN_PORT, f.ETH_DST, f.ETH_SRC, f.VLAN_VID)
+_ANY: Sequence[Field] = (*_REGISTERS, f.IN_PORT, f.ETH_DST, f.ETH_SRC, f.VLAN_VID, f.TUN_ID)
 _IP: Sequence[Field] = (f.ETH_TYPE, f.IP_PROTO)
 _FAMILIES: Sequence[tuple[tuple[Term, ...], Sequence[Field]]] = (
     ((), ()),

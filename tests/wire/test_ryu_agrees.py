@@ -30,6 +30,7 @@ NAMES = {
     f.ND_TARGET: "ipv6_nd_target",
     f.ND_SLL: "ipv6_nd_sll",
     f.ND_TLL: "ipv6_nd_tll",
+    f.TUN_ID: "tunnel_id",
 }
 """Where Ryu has another name for a field."""
 UNKNOWN_FIELDS = {f.ND_RESERVED.index, f.ND_OPTIONS_TYPE.index}

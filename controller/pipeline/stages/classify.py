@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.flow.actions import Action, Clone, Load, PopVlan, Resubmit, SetField
-from controller.flow.fields import FROM_HOST, IN_PORT, NETWORK, VLAN_VID
+from controller.flow.fields import FROM_HOST, IN_PORT, NETWORK, TUN_ID, VLAN_VID
 from controller.flow.flow import Flow
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import MemberView, NetworkView, SharedView
@@ -18,6 +18,16 @@ PRESENT = 0x1000
 def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     into = (Load(FROM_HOST, 1), SetField(NETWORK.field, view.network.number))
     for carried in view.carried:
+        if carried.vni is not None:
+            yield emit(
+                "port",
+                (IN_PORT(carried.port), TUN_ID(carried.vni), VLAN_VID(UNTAGGED)),
+                into,
+                goto="source_mac",
+                origin=view.origin,
+                why="frames in this tunnel with this vni are in the network whose vni it is",
+            )
+            continue
         why = "frames on this trunk with this tag, or with none, are in the network that it tells"
         yield _classify(emit, carried.port, carried.tag, into, view.origin, why)
 
@@ -56,7 +66,7 @@ def _shared(emit: Emit, view: SharedView) -> Iterator[Flow]:
 CLASSIFY = Stage(
     name="classify",
     purpose="Port and tag decide the network. An unknown port, and a tag that the port does not carry, end here.",
-    matches=frozenset({IN_PORT, VLAN_VID}),
+    matches=frozenset({IN_PORT, TUN_ID, VLAN_VID}),
     writes=frozenset({FROM_HOST.field, NETWORK.field, VLAN_VID}),
     next=("source_mac",),
     priorities={"port": Priority(100, "a port of an endpoint, with or without its tag")},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.flow.actions import Action, Clone, Output, PushVlan, SetField
-from controller.flow.fields import NETWORK, OUT_PORT, VLAN_VID
+from controller.flow.fields import NETWORK, OUT_PORT, TUN_ID, VLAN_VID
 from controller.flow.flow import Flow
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.stages.classify import PRESENT
@@ -14,6 +14,15 @@ from controller.pipeline.view import MemberView, NetworkView
 
 def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     for carried in view.carried:
+        if carried.vni is not None:
+            yield emit(
+                "member",
+                (OUT_PORT(carried.port), NETWORK(view.network.number)),
+                (SetField(TUN_ID, carried.vni), Output(carried.port)),
+                origin=view.origin,
+                why="the host at the tunnel's end has members of this network, and tells it by this vni",
+            )
+            continue
         why = "other hosts have members of this network, and tell it by this tag or by none"
         yield _deliver(emit, view.network.number, carried.port, carried.tag, view.origin, why)
 
@@ -39,7 +48,7 @@ DELIVER = Stage(
     name="deliver",
     purpose="The frame leaves through the port, if the port is in the frame's network; tagged where the member is.",
     matches=frozenset({NETWORK.field, OUT_PORT.field}),
-    writes=frozenset({VLAN_VID}),
+    writes=frozenset({TUN_ID, VLAN_VID}),
     next=(),
     priorities={"member": Priority(100, "a port in one of its networks")},
     miss=Miss("the port is not in this network"),

@@ -87,10 +87,16 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     for carried in view.carried:
         yield emit(
             "own",
-            (OUT_PORT(carried.port), NETWORK(view.network.number), FROM_HOST(0)),
+            (OUT_PORT(carried.port), NETWORK(view.network.number)),
             goto="deliver",
             origin=view.origin,
-            why="the network has members on other hosts; what came from another host never goes to a third",
+            why="the network has members on other hosts",
+        )
+        yield emit(
+            "between",
+            (OUT_PORT(carried.port), FROM_HOST(1)),
+            origin=view.origin,
+            why="what came from another host never goes on to a third",
         )
 
 
@@ -155,6 +161,7 @@ EGRESS = Stage(
     ),
     next=("deliver",),
     priorities={
+        "between": Priority(400, "from one host to another"),
         "twice": Priority(300, "a second copy between two untagged shared members"),
         "own": Priority(200, "for the member's own address"),
         "all": Priority(100, "for every member"),

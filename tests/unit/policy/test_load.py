@@ -13,7 +13,19 @@ from controller.errors import PolicyError, Problem
 from controller.mac import Mac
 from controller.policy.findings import Nearest
 from controller.policy.load import KEYS, LATER, load, read
-from controller.policy.model import API_VERSION, Attach, Dpid, Endpoint, Host, Members, Network, Vlan, Vni
+from controller.policy.model import (
+    API_VERSION,
+    Attach,
+    Dpid,
+    Encapsulation,
+    Endpoint,
+    Host,
+    Members,
+    Network,
+    Overlay,
+    Vlan,
+    Vni,
+)
 
 NETWORK: dict[str, Any] = {"vlan": 10}
 ENDPOINT: dict[str, Any] = {"network": "green", "port": "web1", "mac": "02:00:00:00:00:01"}
@@ -176,11 +188,11 @@ def test_unknown_key_like_no_other_lists_the_known_ones() -> None:
     assert one_problem(document(qqq=1)) == (
         "/qqq",
         "the key 'qqq' is unknown",
-        "known are: apiVersion, defaults, hosts, networks, endpoints",
+        "known are: apiVersion, defaults, hosts, overlay, networks, endpoints",
     )
 
 
-@pytest.mark.parametrize("key", ["overlay", "groups", "filters", "tiers", "rules", "rewrites"])
+@pytest.mark.parametrize("key", ["groups", "filters", "tiers", "rules", "rewrites"])
 def test_sections_that_do_not_exist_yet_say_so(key: str) -> None:
     assert key in LATER
     assert one_problem(document(**{key: {}}))[::2] == (f"/{key}", "this version does not have it yet")
@@ -307,19 +319,98 @@ def test_a_host_has_dpid_or_bridge(keys: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "port", ["", "x" * 16, "é" * 8, "a b", "a\tb", "a/b", "a\x00", "a\u2003b", ".", "..", None, 3, "\ud800"]
+    "port",
+    [
+        "",
+        "x" * 16,
+        "é" * 8,
+        "a b",
+        "a\tb",
+        "a/b",
+        "a\x00",
+        "a\u2003b",
+        ".",
+        "..",
+        None,
+        3,
+        "\ud800",
+        "a:b",
+        "tp-0123456789",
+    ],
 )
 def test_port_names_are_those_linux_takes(port: object) -> None:
     assert one_problem(endpoint(port=port))[0] == "/endpoints/web1/port"
 
 
-@pytest.mark.parametrize("port", ["x" * 15, "é" * 7, "eth0.10", "tap-1_2", "a:b"])
+@pytest.mark.parametrize("port", ["x" * 15, "é" * 7, "eth0.10", "tap-1_2", "tp-green"])
 def test_port_names_that_linux_takes_are_taken(port: str) -> None:
     assert load(endpoint(port=port)).endpoints["web1"].port == port
 
 
-def test_port_is_required() -> None:
-    assert one_problem(endpoint(port=...))[:2] == ("/endpoints/web1", "the endpoint has no port")
+def test_a_port_is_known_by_its_name_by_its_iface_id_or_by_the_mac_attached_to_it() -> None:
+    def place(**keys: Any) -> str:
+        return load(endpoint(**keys)).endpoints["web1"].place
+
+    assert place() == "web1"
+    assert place(port=..., iface_id="6a7b") == "iface-id:6a7b"
+    assert place(port=...) == "attached-mac:02:00:00:00:00:01"
+    assert one_problem(endpoint(port=..., mac=...))[:2] == ("/endpoints/web1", "the endpoint has no port")
+    assert one_problem(endpoint(iface_id="6a7b"))[0] == "/endpoints/web1/iface_id"
+    assert one_problem(endpoint(port=..., iface_id=""))[0] == "/endpoints/web1/iface_id"
+    assert one_problem(endpoint(interface="internal"))[0] == "/endpoints/web1/interface"
+
+
+def host(**keys: Any) -> dict[str, Any]:
+    return document(hosts={"boxA": {"bridge": "br0", **keys}})
+
+
+def test_a_managed_host_has_a_datapath_id_that_stays() -> None:
+    one = load(host(ovsdb="tcp:192.0.2.1:6640")).hosts["boxA"]
+    assert one.datapath_id == load(host(ovsdb="unix:/run/db.sock")).hosts["boxA"].datapath_id is not None
+    assert load(host()).hosts["boxA"].datapath_id is None
+    assert load(host(ovsdb="from:box-a", dpid="00000000000000aa")).hosts["boxA"].datapath_id == 0xAA
+    assert one_problem(host(dpid="00000000000000aa"))[0] == "/hosts/boxA"
+
+
+@pytest.mark.parametrize(
+    "ovsdb",
+    ["", "tcp:192.0.2.1", "tcp:box:6640", "tcp:2001:db8::1:6640", "udp:192.0.2.1:6640", "unix:db.sock", "from:",
+     "from:a b", "tcp:192.0.2.1:0", "tcp:192.0.2.1:65536", "ptcp:6640", 6640, "tcp:[192.0.2.1]:6640"],
+)  # fmt: skip
+def test_a_database_is_named_as_ovs_vsctl_takes_it(ovsdb: object) -> None:
+    assert one_problem(host(ovsdb=ovsdb))[0] == "/hosts/boxA/ovsdb"
+
+
+def test_a_database_may_be_named_in_four_ways() -> None:
+    for ovsdb in ("tcp:[2001:db8::1]:6640", "ssl:192.0.2.1:6640", "unix:/run/db.sock", "from:box-a"):
+        assert load(host(ovsdb=ovsdb)).hosts["boxA"].ovsdb == ovsdb
+
+
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [
+        ({"controller": "tcp:192.0.2.1:6653"}, "/hosts/boxA/controller"),
+        ({"ovsdb": "from:a", "controller": "ptcp:6653"}, "/hosts/boxA/controller"),
+        ({"ovsdb": "from:a", "patch": "br-phys"}, "/hosts/boxA/patch"),
+        ({"trunk": "up", "patch": "br-phys"}, "/hosts/boxA/patch"),
+        ({"ovsdb": "from:a", "trunk": "up", "patch": "br0"}, "/hosts/boxA/patch"),
+        ({"mtu": 1500}, "/hosts/boxA/mtu"),
+        ({"vtep": "192.0.2.1", "mtu": 500}, "/hosts/boxA/mtu"),
+        ({"vtep": "224.0.0.1"}, "/hosts/boxA/vtep"),
+    ],
+)
+def test_what_a_host_cannot_be(keys: dict[str, Any], path: str) -> None:
+    assert one_problem(host(**keys))[0] == path
+
+
+def test_overlay_has_defaults_and_says_what_is_wrong() -> None:
+    assert load(document()).overlay == Overlay(Encapsulation.VXLAN, None, None, True)
+    assert load(document(overlay={"type": "gre", "mtu": "auto", "bfd": False})).overlay.bfd is False
+    assert load(document(overlay={"mtu": 1400})).overlay.mtu == 1400
+    assert one_problem(document(overlay={"type": "gre", "l4_port": 1}))[0] == "/overlay/l4_port"
+    assert one_problem(document(overlay={"type": "stt"}))[0] == "/overlay/type"
+    assert one_problem(document(overlay={"mtu": "large"}))[0] == "/overlay/mtu"
+    assert one_problem(document(overlay={"bfd": 1}))[0] == "/overlay/bfd"
 
 
 @pytest.mark.parametrize(

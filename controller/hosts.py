@@ -1,0 +1,125 @@
+"""What is wanted of the Open vSwitch of each host, and what is seen there: values, and what `reconcile` needs. PURE.
+
+`ovsdb` implements `HostDatabases`; `host_plan` makes what is wanted of a policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from controller.bridge_settings import BridgeSettings
+from controller.mac import Mac
+from controller.policy.model import Dpid
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPort:
+    """A Port with its one Interface (ovs-vswitchd.conf.db(5)), on a bridge of the host.
+
+    bridge: another one than the host's own only for the far end of a patch; it must exist, and is not made.
+    type: of the Interface: "" (a device that the machine has), "internal", "patch", "vxlan", "geneve" or "gre".
+    options: of the Interface, sorted. bfd: whether the tunnel is watched (RFC 5880). mtu_bytes, mac: asked for.
+    tag: the VLAN of an access port; trunks: those of a trunk; for people who look, OpenFlow does not heed them.
+    origin: the place in the policy that wants it.
+    """
+
+    name: str
+    bridge: str
+    origin: str
+    type: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+    bfd: bool = False
+    mtu_bytes: int | None = None
+    mac: Mac | None = None
+    tag: int | None = None
+    trunks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WantedHost:
+    """What one host's database is to say. Everything else in it stays as it is.
+
+    remote: of the database: `unix:FILE`, `tcp:IP:PORT`, `ssl:IP:PORT`, or `from:SYSTEM-ID` for a host that connects by
+    itself and has that external_ids:system-id. bridge: made where it is not there. dpid: its datapath id.
+    target: where the bridge looks for its controller; None: at the address by which the host was reached.
+    """
+
+    name: str
+    remote: str
+    bridge: str
+    dpid: Dpid
+    target: str | None = None
+    ports: tuple[WantedPort, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelSeen:
+    """The tunnel to a peer. up: None where it is not watched. leaves_by: the device that its packets leave through."""
+
+    peer_ip: str
+    up: bool | None
+    diagnostic: str
+    leaves_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortSeen:
+    """A port as its database shows it.
+
+    ofport: None where the switch has none for it (then `error` says why, if it does). ours: marked as made by us.
+    iface_id, attached_mac: external_ids as hypervisors and container plugins write them.
+    """
+
+    name: str
+    bridge: str
+    type: str
+    ofport: int | None
+    link_up: bool | None
+    mtu_bytes: int | None
+    iface_id: str | None
+    attached_mac: Mac | None
+    error: str | None
+    ours: bool
+    tunnel: TunnelSeen | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostSeen:
+    """A host as its database shows it now, or showed it last.
+
+    connected: whether its database is read right now; since: when that began; why: of its not being so, or of what is
+    wanted and cannot be had, "" where all is well. in_force: whether everything wanted is there, and the switch daemon
+    has read it. corrected: sentences, newest last, on what others had changed and was set right.
+    bridges: name -> dpid (None: the daemon has not made it yet).
+    """
+
+    name: str
+    remote: str
+    connected: bool
+    since: datetime
+    why: str
+    in_force: bool
+    corrected: tuple[str, ...]
+    ovs_version: str
+    system_id: str
+    bridges: Mapping[str, Dpid | None]
+    ports: tuple[PortSeen, ...]
+
+
+class HostDatabases(Protocol):
+    """All databases that the controller reads or writes. Calls return at once."""
+
+    def want(self, hosts: tuple[WantedHost, ...]) -> None:
+        """From now on this is wanted. Where a host is wanted no more, what is marked as ours there is taken away."""
+        ...
+
+    def seen(self) -> Mapping[str, HostSeen]:
+        """Every wanted host by name."""
+        ...
+
+    def settings(self) -> Mapping[Dpid, BridgeSettings]:
+        """Those of every bridge whose database can be read, of hosts and of the databases that are only watched."""
+        ...

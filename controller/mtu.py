@@ -1,0 +1,84 @@
+"""How large a packet members may send, where their network travels in tunnels. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from controller.hosts import HostSeen, PortSeen
+from controller.inventory import Bindings
+from controller.policy.model import Dpid, Encapsulation, Host, Policy
+from controller.tunnels import tunnel_carries
+
+UNDERLAY_MTU = 1500
+"""Of the network between the hosts, where nobody says otherwise (RFC 894)."""
+_INNER_ETHERNET = 14
+_IP = {4: 20, 6: 40}
+_BEHIND_IP = {
+    Encapsulation.VXLAN: 8 + 8,  # UDP, VXLAN (RFC 7348 section 5)
+    Encapsulation.GENEVE: 8 + 8,  # UDP, Geneve without options (RFC 8926 section 3.4)
+    Encapsulation.GRE: 4 + 4,  # GRE with a key (RFC 2890 section 2)
+}
+
+
+def overhead_bytes(type: Encapsulation, ip_version: int) -> int:
+    """What lies between the start of the outer IP packet and that of the inner one."""
+    return _IP[ip_version] + _BEHIND_IP[type] + _INNER_ETHERNET
+
+
+def member_mtus(
+    policy: Policy, present: Mapping[str, frozenset[str]], underlay: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Network -> the largest IP packet in bytes that each of its members may send, for networks that use tunnels.
+
+    present: host -> the networks that have members on it. underlay: host -> what was observed of the network between
+    the hosts; the policy's own word goes first.
+    """
+    on: dict[str, list[Host]] = {}
+    for host, networks in present.items():
+        for name in networks:
+            on.setdefault(name, []).append(policy.hosts[host])
+    found: dict[str, int] = {}
+    for network in policy.networks.values():
+        hosts = on.get(network.name, [])
+        ends = [a for a in hosts if any(a is not b and tunnel_carries(a, b, network) for b in hosts)]
+        if ends:
+            fits = policy.overlay.mtu
+            found[network.name] = fits if fits is not None else min(_room(policy, host, underlay) for host in ends)
+    return found
+
+
+def _room(policy: Policy, host: Host, underlay: Mapping[str, int]) -> int:
+    assert host.vtep is not None
+    outer = host.mtu if host.mtu is not None else underlay.get(host.name, UNDERLAY_MTU)
+    return outer - overhead_bytes(policy.overlay.type, host.vtep.version)
+
+
+def underlay_mtus(seen: Iterable[HostSeen]) -> dict[str, int]:
+    """Host -> the MTU of the device that its tunnels leave by, where its database has that device too."""
+    found: dict[str, int] = {}
+    for host in seen:
+        known = {port.name: port.mtu_bytes for port in host.ports if port.mtu_bytes is not None}
+        ways = [known[p.tunnel.leaves_by] for p in host.ports if p.tunnel is not None and p.tunnel.leaves_by in known]
+        if ways:
+            found[host.name] = min(ways)
+    return found
+
+
+def mtu_problems(policy: Policy, bindings: Bindings, seen: Iterable[HostSeen], mtus: Mapping[str, int]) -> list[str]:
+    """A sentence for every port of a member whose MTU is larger than fits, naming host and port."""
+    by_seat = {(dpid, ofport): name for dpid, seats in bindings.seats.items() for name, ofport in seats.items()}
+    said: list[str] = []
+    for host in seen:
+        for port in host.ports:
+            endpoint = policy.endpoints.get(by_seat.get(_seat_of(host, port), ""))
+            fits = min((mtus[name] for name in endpoint.networks if name in mtus), default=None) if endpoint else None
+            if fits is not None and port.mtu_bytes is not None and port.mtu_bytes > fits:
+                said.append(
+                    f"host {host.name}: port {port.name} has an MTU of {port.mtu_bytes}, and {fits} fit in its tunnels;"
+                    f" mend it on both ends: ip link set dev {port.name} mtu {fits}"
+                )
+    return said
+
+
+def _seat_of(host: HostSeen, port: PortSeen) -> tuple[Dpid, int]:
+    return host.bridges.get(port.bridge) or Dpid(0), port.ofport or 0
