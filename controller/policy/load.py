@@ -17,6 +17,7 @@ from controller.policy.model import (
     API_VERSION,
     Attach,
     Cidr,
+    DatapathType,
     Encapsulation,
     Endpoint,
     Host,
@@ -72,7 +73,7 @@ class Strict(Enum):
 
 DOCUMENT_KEYS = ("apiVersion", "defaults", "hosts", "overlay", "networks", "endpoints")
 DEFAULTS_KEYS = ("intra_network", "inter_network", "port_security")
-HOST_KEYS = ("dpid", "bridge", "trunk", "native", "ovsdb", "controller", "patch", "vtep", "mtu")
+HOST_KEYS = ("dpid", "bridge", "trunk", "native", "ovsdb", "datapath_type", "controller", "patch", "vtep", "mtu")
 OVERLAY_KEYS = ("type", "l4_port", "mtu", "bfd")
 NETWORK_KEYS = ("vlan", "vni", "cidrs", "mode", "members", "macs_per_port", "mac_age_s")
 ENDPOINT_KEYS = (
@@ -98,6 +99,7 @@ _read_members = choice(Members)
 _read_attach = choice(Attach)
 _read_encapsulation = choice(Encapsulation)
 _read_l4_port = whole(1, 65535)
+_read_datapath_type = choice(DatapathType)
 _read_interface = choice(Interface)
 _read_mtu = whole(MTU_MIN, MTU_MAX)
 
@@ -289,7 +291,7 @@ def _read_host(name: str, fields: _Fields) -> Host:
         fields.say("a host is named by exactly one of dpid and bridge", hint)
     if managed and "bridge" not in fields.value:
         fields.say("a host whose database is managed is named by its bridge", "write bridge: br0", "ovsdb")
-    for key, needed in (("controller", "ovsdb"), ("patch", "ovsdb"), ("patch", "trunk"), ("mtu", "vtep")):
+    for key, needed in (("datapath_type", "ovsdb"), ("controller", "ovsdb"), ("patch", "ovsdb"), ("patch", "trunk"), ("mtu", "vtep")):
         if key in fields.value and needed not in fields.value:
             fields.say(f"{key} means nothing without {needed}", f"add {needed}, or leave {key} out", key)
     if managed and fields.value.get("patch") == fields.value.get("bridge") is not None:
@@ -304,6 +306,7 @@ def _read_host(name: str, fields: _Fields) -> Host:
         native=fields.take("native", read_text),
         patch=fields.take("patch", read_port),
         ovsdb=fields.take("ovsdb", read_database),
+        datapath_type=fields.take("datapath_type", _read_datapath_type) or DatapathType.SYSTEM,
         controller=fields.take("controller", read_controller),
         vtep=fields.take("vtep", read_address),
         mtu=fields.take("mtu", _read_mtu),

@@ -52,6 +52,13 @@ class Interface(Enum):
     INTERNAL = "internal"
 
 
+class DatapathType(Enum):
+    """Who forwards on a managed host's bridge: the kernel's openvswitch module, or the switch daemon itself."""
+
+    SYSTEM = "system"
+    NETDEV = "netdev"
+
+
 class Attach(Enum):
     """UNTAGGED: plain frames on the port. TAGGED: one 802.1Q tag a network, its `vlan`, but plain in the native one."""
 
@@ -139,6 +146,7 @@ class Host:
     patch: another bridge of the same host, to which the trunk is a patch port; or None: the trunk is a device.
     ovsdb: the database that the controller manages, as ovs-vsctl(8) --db takes it (`unix:FILE`, `tcp:IP:PORT`,
     `ssl:IP:PORT`), or `from:SYSTEM-ID` where the host connects by itself; None: the bridge attaches by itself.
+    datapath_type: of a bridge that the controller makes (ovs-vswitchd.conf.db(5) Bridge).
     controller: where the bridge of a managed host looks for its controller; None: at the address that its database was
     reached from.
     vtep: the address at which other hosts' tunnels end here, or None: no tunnels.
@@ -152,6 +160,7 @@ class Host:
     native: str | None = None
     patch: str | None = None
     ovsdb: str | None = None
+    datapath_type: DatapathType = DatapathType.SYSTEM
     controller: str | None = None
     vtep: Address | None = None
     mtu: int | None = None
