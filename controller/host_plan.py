@@ -63,7 +63,8 @@ def _want(
         ports += _trunk_ports(policy, host, host.bridge, host.trunk)
     for name in sorted(peers):
         ports.append(_tunnel(policy.overlay, host, host.bridge, policy.hosts[name]))
-    return WantedHost(host.name, host.ovsdb, host.bridge, host.datapath_id, host.controller, tuple(ports))
+    kind = host.datapath_type.value
+    return WantedHost(host.name, host.ovsdb, host.bridge, host.datapath_id, host.controller, tuple(ports), kind)
 
 
 def _member_port(policy: Policy, bridge: str, endpoint: Endpoint, mtus: Mapping[str, int]) -> WantedPort:

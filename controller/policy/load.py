@@ -104,6 +104,10 @@ _read_interface = choice(Interface)
 _read_mtu = whole(MTU_MIN, MTU_MAX)
 
 
+_NEEDED = (("datapath_type", "ovsdb"), ("controller", "ovsdb"), ("patch", "ovsdb"), ("patch", "trunk"), ("mtu", "vtep"))
+"""Keys of a host, and what each means nothing without."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What could be read of a document. policy: the objects without a problem of their own; problems: of the others.
@@ -291,7 +295,7 @@ def _read_host(name: str, fields: _Fields) -> Host:
         fields.say("a host is named by exactly one of dpid and bridge", hint)
     if managed and "bridge" not in fields.value:
         fields.say("a host whose database is managed is named by its bridge", "write bridge: br0", "ovsdb")
-    for key, needed in (("datapath_type", "ovsdb"), ("controller", "ovsdb"), ("patch", "ovsdb"), ("patch", "trunk"), ("mtu", "vtep")):
+    for key, needed in _NEEDED:
         if key in fields.value and needed not in fields.value:
             fields.say(f"{key} means nothing without {needed}", f"add {needed}, or leave {key} out", key)
     if managed and fields.value.get("patch") == fields.value.get("bridge") is not None:
