@@ -3,7 +3,9 @@
 Environment: TRIPOINT_STORE, the file of the revisions (default /var/lib/tripoint/store.db);
 TRIPOINT_OVSDB, comma-separated databases from which settings of bridges are read, and in which those of its bridges
 are freed of in-band control and their tables get the stages' names
-(default unix:/var/run/openvswitch/db.sock where that exists).
+(default unix:/var/run/openvswitch/db.sock where that exists);
+TRIPOINT_OVSDB_LISTEN, where hosts' databases may connect by themselves, as in ptcp:6640 or pssl:6640:192.0.2.1.
+ssl: and pssl: use the files that ryu-manager's --ctl-privkey, --ctl-cert and --ca-certs name.
 """
 
 from __future__ import annotations
@@ -19,15 +21,23 @@ from ryu.ofproto import ofproto_v1_4
 
 from controller.api import Api
 from controller.errors import TripointError
-from controller.framework import GreenLoop, Switchboard, accept_with, pause, prepare, serve_rest, sleep
-from controller.ovsdb.bridges import BridgeWatch
+from controller.framework import (
+    GreenLoop,
+    Switchboard,
+    accept_with,
+    openflow_port,
+    pause,
+    prepare,
+    serve_rest,
+    tls_files,
+)
+from controller.ovsdb.databases import Databases, Tls
+from controller.policy.model import Dpid
 from controller.reconcile import Reconciler
 from controller.store import Store
 
 DEFAULT_STORE = "/var/lib/tripoint/store.db"
 DEFAULT_OVSDB = "/var/run/openvswitch/db.sock"
-LOOK_EVERY_S = 5.0
-"""How often the databases are looked at."""
 
 
 class Isolation(app_manager.RyuApp):
@@ -39,37 +49,51 @@ class Isolation(app_manager.RyuApp):
         super().__init__(*args, **kwargs)
         prepare()
         loop = GreenLoop()
-        self._watch = BridgeWatch(_databases())
+        self.reconciler: Reconciler | None = None
+        self.databases = Databases(
+            loop,
+            _now,
+            _watched(),
+            controlled=self._controlled,
+            on_change=self._hosts_changed,
+            openflow_port=openflow_port(),
+        )
         try:
             store = Store.open(os.environ.get("TRIPOINT_STORE", DEFAULT_STORE))
-            self.reconciler = Reconciler(store, loop, lambda: datetime.now(UTC), self._watch.settings)
+            reconciler = self.reconciler = Reconciler(store, loop, _now, self.databases)
+            if (files := tls_files()) is not None:
+                self.databases.use_tls(Tls(*files))
+            if listen := os.environ.get("TRIPOINT_OVSDB_LISTEN"):
+                self.databases.listen(listen)
         except TripointError as error:
             raise SystemExit(f"tripoint: {error}") from error
-        serve_rest(Api(self.reconciler, in_thread=loop.in_thread, pause=pause))
-        accept_with(Switchboard(self.reconciler))
-        loop.spawn(self._watch_databases)
+        serve_rest(Api(reconciler, in_thread=loop.in_thread, pause=pause))
+        accept_with(Switchboard(reconciler))
 
     @set_ev_cls(ofp_event.EventOFPStateChange, MAIN_DISPATCHER)
     def switch_ready(self, event: ofp_event.EventOFPStateChange) -> None:
         """The handshake is done."""
         GreenLoop().spawn(lambda: self._serve(event.datapath))
 
+    def _controlled(self) -> frozenset[Dpid]:
+        return self.reconciler.connected() if self.reconciler is not None else frozenset()
+
+    def _hosts_changed(self) -> None:
+        if self.reconciler is not None:
+            self.reconciler.hosts_changed()
+
     def _serve(self, datapath: Any) -> None:  # noqa: ANN401 - the seam's connection
-        if datapath.session is not None:
-            GreenLoop().spawn(self._look)
+        if datapath.session is not None and self.reconciler is not None:
+            # A bridge that has just connected is set right at once.
+            GreenLoop().spawn(self.databases.look)
             self.reconciler.connect(datapath.session)
 
-    def _watch_databases(self) -> None:
-        while True:
-            self._look()
-            sleep(LOOK_EVERY_S)
 
-    def _look(self) -> None:
-        """A bridge that has just connected is set right at once."""
-        self._watch.look(self.reconciler.connected())
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
-def _databases() -> tuple[str, ...]:
+def _watched() -> tuple[str, ...]:
     named = os.environ.get("TRIPOINT_OVSDB")
     if named is not None:
         return tuple(part for part in named.split(",") if part)

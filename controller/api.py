@@ -57,6 +57,7 @@ class Api:
             ("PUT", "object"): changing.put_object,
             ("DELETE", "object"): changing.delete_object,
             ("GET", "status"): reading.status,
+            ("GET", "hosts"): reading.hosts,
             ("GET", "bindings"): reading.bindings,
             ("GET", "flows"): reading.flows,
             ("GET", "matrix"): reading.matrix,

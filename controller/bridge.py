@@ -60,8 +60,8 @@ class Bridge:
     def connected(self) -> bool:
         return self.switch is not None
 
-    def observe(self, now_s: float) -> BridgePorts:
-        """Its ports, with all that was heard of them until now."""
+    def observe(self, now_s: float, labels: Mapping[str, str]) -> BridgePorts:
+        """Its ports, with all that was heard of them until now, and what else they are known by."""
         events, self.port_events = self.port_events, []
         if events:
             names = {ofport: name for name, ofport in self.ports.items()}
@@ -72,7 +72,7 @@ class Bridge:
                     names[ofport] = name
             self.ports = {name: ofport for ofport, name in names.items()}
         present = self.connected or now_s - self.gone_at_s < HOME_KEPT_S
-        return BridgePorts(self.dpid, self.name, self.ports, present)
+        return BridgePorts(self.dpid, self.name, self.ports, present, labels)
 
     def begin(self, switch: Switch) -> None:
         """A connection begins: nothing is known of what is installed."""

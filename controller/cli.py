@@ -151,6 +151,10 @@ def _add_questions(commands: Commands[argparse.ArgumentParser], asking: argparse
     _leaf(
         commands, "bindings", "where each endpoint was observed", cli_commands.bindings, asking, "  tripoint bindings"
     )
+    _leaf(
+        commands, "hosts", "what is seen of every host: its database, tunnels, ports", cli_commands.hosts, asking,
+        "  tripoint hosts\n  tripoint hosts --json",
+    )  # fmt: skip
     matrix = _leaf(
         commands, "matrix", "who reaches whom, and in which network", cli_commands.matrix, asking,
         "  tripoint matrix\n  tripoint matrix web1 web2 nas",

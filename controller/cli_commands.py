@@ -127,6 +127,11 @@ def status(chosen: argparse.Namespace) -> int:
     return Exit.OK if answer.get("in_force") else Exit.NO
 
 
+def hosts(chosen: argparse.Namespace) -> int:
+    _show(chosen, _ask(chosen, Asking("GET", "/v1/hosts")), cli_text.hosts)
+    return Exit.OK
+
+
 def bindings(chosen: argparse.Namespace) -> int:
     _show(chosen, _ask(chosen, Asking("GET", "/v1/bindings")), cli_text.bindings)
     return Exit.OK

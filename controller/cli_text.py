@@ -72,8 +72,53 @@ def status(answer: Json) -> Iterator[str]:
             yield f"{clean(bridge['name'])}: error: {clean(bridge['last_error'])}"
         for warning in bridge["warnings"]:
             yield f"{clean(bridge['name'])}: warning: {clean(warning)}"
+    for host in answer["hosts"]:
+        yield from _host_troubles(host)
     for reason in answer["refused"]:
         yield f"refused: {clean(reason)}"
+
+
+def _host_troubles(host: Json) -> Iterator[str]:
+    """host: the short form that status has."""
+    name, since = clean(host["name"]), clean(host["since"])
+    if not host["connected"]:
+        yield f"host {name}: no database since {since}: {clean(host['error'] or 'not tried yet')}"
+    elif host["error"]:
+        yield f"host {name}: error: {clean(host['error'])}"
+    for warning in host["warnings"]:
+        yield f"warning: {clean(warning)}"
+
+
+def hosts(answer: Json) -> Iterator[str]:
+    found = answer["hosts"]
+    if not found:
+        yield "the policy names no hosts"
+        return
+    yield from table(
+        ("HOST", "DATABASE", "AS WANTED", "SINCE", "BRIDGE", "DPID", "CONNECTED", "VTEP", "TUNNELS UP", "PORTS"),
+        (
+            (
+                host["name"], host["ovsdb"],
+                None if host["status"] is None else host["status"]["connected"] and host["status"]["in_force"],
+                None if host["status"] is None else host["status"]["since"],
+                host["bridge"], host["dpid"], host["bridge_connected"], host["vtep"],
+                f"{sum(1 for tunnel in host['tunnels'] if tunnel['up'])} of {len(host['tunnels'])}", len(host["ports"]),
+            )
+            for host in found
+        ),
+    )  # fmt: skip
+    for host in found:
+        if host["status"] is not None:
+            yield from _host_troubles(host["status"])
+        for tunnel in host["tunnels"]:
+            if tunnel["up"] is False:
+                peer = clean(tunnel["peer"] or tunnel["peer_ip"])
+                yield f"host {clean(host['name'])}: the tunnel to {peer} is down: {clean(tunnel['diagnostic'] or '-')}"
+        for sentence in host["corrected"]:
+            yield f"host {clean(host['name'])}: {clean(sentence)}"
+    mtus = {network: mtu for host in found for network, mtu in host["mtu"].items()}
+    if mtus:
+        yield "members' MTU: " + ", ".join(f"{clean(network)} {mtu}" for network, mtu in mtus.items())
 
 
 def outcome(answer: Json) -> Iterator[str]:
@@ -81,6 +126,11 @@ def outcome(answer: Json) -> Iterator[str]:
         yield f"nothing to change: revision {answer['revision']} says the same"
     else:
         yield f"stored as revision {answer['revision']}"
+    for host in answer["hosts"]:
+        if not host["in_force"]:
+            yield f"host {clean(host['name'])}: {clean(host['error'])}"
+    if answer["mtu"]:
+        yield "members' MTU: " + ", ".join(f"{clean(network)} {mtu}" for network, mtu in answer["mtu"].items())
     bridges = answer["bridges"]
     if not bridges:
         yield "no bridge is connected; it comes into force on each that connects"
@@ -107,6 +157,10 @@ def plan(answer: Json, with_flows: bool) -> Iterator[str]:
         if with_flows:
             yield from _listed("  - ", bridge["removed"], bridge["remove"])
             yield from _listed("  + ", bridge["added"], bridge["add"])
+    for host in answer["hosts"]:
+        parts = [("+", host["made"]), ("-", host["removed"])]
+        changes = " ".join(sign + ",".join(clean(port) for port in ports) for sign, ports in parts if ports)
+        yield f"host {clean(host['name'])}: {changes or 'its bridge only'}"
     for sign, key in (("+", "members_added"), ("-", "members_removed"), ("~", "members_changed")):
         if answer[key]:
             yield f"members {sign} " + ", ".join(clean(name) for name in answer[key])
@@ -131,6 +185,7 @@ def plan_changes(answer: Json) -> bool:
     members = ("members_added", "members_removed", "members_changed")
     return (
         any(bridge["add"] or bridge["remove"] for bridge in answer["bridges"])
+        or bool(answer["hosts"])
         or any(answer[key] for key in members)
         or any(answer[key] for key in counts)
     )

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
@@ -99,14 +99,78 @@ class BridgeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class HostStatus:
+    """A managed host in short. connected: to its database, or not, since (RFC 3339); error: why it is not as wanted."""
+
+    name: str
+    connected: bool
+    since: str
+    in_force: bool
+    error: str | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """The whole: revision stored, whether every connected bridge has it in force, and each bridge."""
+    """The whole: revision stored, whether every connected bridge and every managed host is as it says, and each."""
 
     revision: int
     in_force: bool
     bridges: tuple[BridgeStatus, ...]
+    hosts: tuple[HostStatus, ...]
     refused: tuple[str, ...]
     """Why connections were refused lately, newest last."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortView:
+    """A port of a managed host, as its database shows it. endpoint: who is bound there."""
+
+    name: str
+    bridge: str
+    type: str
+    ofport: int | None
+    endpoint: str | None
+    link_up: bool | None
+    mtu: int | None
+    iface_id: str | None
+    attached_mac: str | None
+    error: str | None
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelView:
+    """A tunnel of a managed host. peer: the host at its other end. up: None where BFD does not watch it."""
+
+    port: str
+    peer: str
+    peer_ip: str
+    up: bool | None
+    diagnostic: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """A host of the policy: what is seen of it. ovsdb None: nobody manages it, and only its bridge is known.
+
+    bridge_connected: over OpenFlow. status: of its database; None without one. corrected: what others had changed there
+    and was set right, newest last. mtu: network -> what its members may send.
+    """
+
+    name: str
+    ovsdb: str | None
+    vtep: str | None
+    bridge: str | None
+    dpid: str | None
+    bridge_connected: bool
+    status: HostStatus | None
+    corrected: tuple[str, ...] = ()
+    ovs_version: str = ""
+    system_id: str = ""
+    tunnels: tuple[TunnelView, ...] = ()
+    ports: tuple[PortView, ...] = ()
+    mtu: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +199,27 @@ class BridgeOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class HostOutcome:
+    """What became of a change on one managed host. error: why its database, or its bridge, is not as wanted."""
+
+    name: str
+    in_force: bool
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a change. revision: the one now stored. changed: False where the document was the same."""
+    """What became of a change. revision: the one now stored. changed: False where the document was the same.
+
+    mtu: network -> the largest IP packet in bytes that its members may send, for networks that travel in tunnels.
+    """
 
     revision: int
     changed: bool
     in_force: bool
     bridges: tuple[BridgeOutcome, ...]
+    hosts: tuple[HostOutcome, ...] = ()
+    mtu: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +244,15 @@ class BridgePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class HostPlanned:
+    """Ports, tunnels among them, to be made and taken away on one managed host; changed ones are in both."""
+
+    name: str
+    made: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PlanReport:
     """What a change would do. Nothing was sent and nothing was stored.
 
@@ -175,6 +262,7 @@ class PlanReport:
 
     revision: int
     bridges: tuple[BridgePlan, ...]
+    hosts: tuple[HostPlanned, ...]
     members_added: tuple[str, ...]
     members_removed: tuple[str, ...]
     members_changed: tuple[str, ...]
@@ -229,6 +317,10 @@ class Control(Protocol):
     def status(self) -> Status: ...
 
     def bindings(self) -> list[Binding]: ...
+
+    def hosts(self) -> list[HostView]:
+        """Every host of the policy, in the document's order."""
+        ...
 
     def flows(self, dpid: str | None = None, origin: str | None = None, stage: str | None = None) -> Iterator[FlowView]:
         """Desired flows, by bridge, stage, priority; filters: exact dpid, prefix of origin, exact stage."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+import eventlet.hubs
 import eventlet.semaphore
 import eventlet.tpool
 import eventlet.wsgi
@@ -75,6 +76,48 @@ class GreenWaiter:
             self._event.set()
 
 
+class GreenBell:
+    """Implements `loop.Bell`."""
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiting: Any = None
+
+    def wait(self, timeout_s: float | None, fileno: int | None = None, writable: bool = False) -> None:
+        if not self._rung:
+            self._sleep(timeout_s, fileno, writable)
+        self._rung = False
+
+    def ring(self) -> None:
+        self._rung = True
+        if self._waiting is not None:
+            eventlet.hubs.get_hub().schedule_call_global(0, self._wake)
+
+    def _sleep(self, timeout_s: float | None, fileno: int | None, writable: bool) -> None:
+        green_hub = eventlet.hubs.get_hub()
+        self._waiting = eventlet.getcurrent()
+        listener = timer = None
+        try:
+            if timeout_s is not None:
+                timer = green_hub.schedule_call_global(max(timeout_s, 0.0), self._wake)
+            if fileno is not None:
+                kind = green_hub.WRITE if writable else green_hub.READ
+                listener = green_hub.add(kind, fileno, self._wake, self._wake, self._wake)
+            green_hub.switch()
+        finally:
+            self._waiting = None
+            if timer is not None:
+                timer.cancel()
+            if listener is not None:
+                green_hub.remove(listener)
+
+    def _wake(self, *_: object) -> None:
+        """Called by the hub, maybe by several of its reasons: the first one counts."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.switch()
+
+
 class GreenLoop:
     """Implements `loop.Loop` with eventlet's green threads."""
 
@@ -87,6 +130,9 @@ class GreenLoop:
 
     def waiter(self) -> GreenWaiter:
         return GreenWaiter()
+
+    def bell(self) -> GreenBell:
+        return GreenBell()
 
     def lock(self) -> AbstractContextManager[object]:
         lock: AbstractContextManager[object] = eventlet.semaphore.Semaphore()
@@ -305,12 +351,24 @@ def prepare() -> None:
     configuration.set_default("wsapi_host", "127.0.0.1")
     configuration.set_default("ofp_tcp_listen_port", OPENFLOW_PORT)
     configuration.set_default("ofp_ssl_listen_port", OPENFLOW_PORT)
-    tls = configuration.ctl_privkey is not None and configuration.ctl_cert is not None
-    openflow = configuration.ofp_ssl_listen_port if tls else configuration.ofp_tcp_listen_port
-    _require_free("OpenFlow", configuration.ofp_listen_host, openflow, "--ofp-tcp-listen-port")
+    _require_free("OpenFlow", configuration.ofp_listen_host, openflow_port(), "--ofp-tcp-listen-port")
     _require_free("REST", configuration.wsapi_host, configuration.wsapi_port, "--wsapi-port")
     process.settle()
     eventlet.tpool.set_num_threads(COMPUTING_THREADS)
+
+
+def openflow_port() -> int:
+    """Where bridges find the controller."""
+    configuration = cfg.CONF
+    tls = configuration.ctl_privkey is not None and configuration.ctl_cert is not None
+    return int(configuration.ofp_ssl_listen_port if tls else configuration.ofp_tcp_listen_port)
+
+
+def tls_files() -> tuple[str, str, str] | None:
+    """Private key, certificate and authorities, as ryu-manager's --ctl-privkey, --ctl-cert and --ca-certs name them."""
+    configuration = cfg.CONF
+    files = (configuration.ctl_privkey, configuration.ctl_cert, configuration.ca_certs)
+    return None if None in files else (str(files[0]), str(files[1]), str(files[2]))
 
 
 def accept_with(board: Switchboard) -> None:

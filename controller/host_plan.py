@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from controller.errors import pointer
-from controller.hosts import WantedHost, WantedPort
+from controller.hosts import HostSeen, WantedHost, WantedPort
 from controller.inventory import Bindings
+from controller.mtu import member_mtus, underlay_mtus
 from controller.policy.model import (
     Attach,
+    Dpid,
     Encapsulation,
     Endpoint,
     Host,
@@ -21,6 +23,36 @@ from controller.tunnels import patch_peer, peers_of, tunnel_port
 
 L4_PORTS = {Encapsulation.VXLAN: 4789, Encapsulation.GENEVE: 6081}
 """RFC 7348 section 5, RFC 8926 section 3.3."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """What is wanted of every managed host. mtus: network -> what its members may send, where it uses tunnels.
+
+    made_of: what `plan_hosts` was given.
+    """
+
+    hosts: tuple[WantedHost, ...] = ()
+    mtus: Mapping[str, int] = field(default_factory=dict)
+    made_of: tuple[Policy, Mapping[str, Dpid], Mapping[str, int]] | None = field(default=None, compare=False)
+
+
+NO_HOSTS = HostPlan()
+
+
+def plan_hosts(policy: Policy, bindings: Bindings, seen: Collection[HostSeen], before: HostPlan = NO_HOSTS) -> HostPlan:
+    """From a policy, where endpoints are, and what is observed of the network between the hosts.
+
+    before: an earlier plan, which is returned where it was made of the same.
+    """
+    if not policy.hosts:
+        return NO_HOSTS
+    made_of = (policy, bindings.home, underlay_mtus(seen))
+    if before.made_of is not None and before.made_of[0] is policy and before.made_of[1:] == made_of[1:]:
+        return before
+    present = networks_present(policy, bindings)
+    mtus = member_mtus(policy, present, made_of[2])
+    return HostPlan(want_hosts(policy, present, mtus), mtus, made_of)
 
 
 def networks_present(policy: Policy, bindings: Bindings) -> dict[str, frozenset[str]]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -89,13 +89,20 @@ class PortSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseSeen:
+    """What a database shows, or showed last. bridges: name -> dpid (None: the daemon has never made it)."""
+
+    bridges: Mapping[str, Dpid | None]
+    ports: tuple[PortSeen, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HostSeen:
     """A host as its database shows it now, or showed it last.
 
     connected: whether its database is read right now; since: when that began; why: of its not being so, or of what is
     wanted and cannot be had, "" where all is well. in_force: whether everything wanted is there, and the switch daemon
     has read it. corrected: sentences, newest last, on what others had changed and was set right.
-    bridges: name -> dpid (None: the daemon has not made it yet).
     """
 
     name: str
@@ -107,8 +114,7 @@ class HostSeen:
     corrected: tuple[str, ...]
     ovs_version: str
     system_id: str
-    bridges: Mapping[str, Dpid | None]
-    ports: tuple[PortSeen, ...]
+    shown: DatabaseSeen
 
 
 class HostDatabases(Protocol):
@@ -120,6 +126,10 @@ class HostDatabases(Protocol):
 
     def seen(self) -> Mapping[str, HostSeen]:
         """Every wanted host by name."""
+        ...
+
+    def shown(self) -> Collection[DatabaseSeen]:
+        """Every database that is read, whether a host has it or it is only watched."""
         ...
 
     def settings(self) -> Mapping[Dpid, BridgeSettings]:

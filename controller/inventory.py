@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from controller.hosts import HostSeen
+from controller.hosts import DatabaseSeen
 from controller.pipeline.compile import Carrier, Membership
 from controller.policy.model import Dpid, Host, Policy, of_attached_mac, of_iface_id
-from controller.tunnels import trunk_carries, tunnel_carries, tunnel_port
+from controller.tunnels import trunk_carries, tunnel_carries, tunnel_joins, tunnel_port
 
 MAX_OFPORT = 0xFF00
 """OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to: ports above it are reserved (the bridge's own local port)."""
@@ -104,7 +104,12 @@ def find_carriers(
     hosts = find_hosts(policy, bridges)
     if len(hosts) < 2:
         return {}
+    tunnel_ports = {dpid: tunnel_port(host.name) for dpid, host in hosts.items()}
     behind = {dpid: _memberships(policy, bindings.seats.get(dpid, ())) for dpid in hosts}
+    with_vni = {
+        dpid: tuple(m for m in memberships if policy.networks[m[1]].vni is not None)
+        for dpid, memberships in behind.items()
+    }
     found: dict[Dpid, tuple[Carrier, ...]] = {}
     for bridge in bridges:
         host = hosts.get(bridge.dpid)
@@ -115,13 +120,14 @@ def find_carriers(
         for dpid, peer in hosts.items():
             if dpid == bridge.dpid:
                 continue
-            if host.trunk is not None and peer.trunk is not None:
+            trunks = host.trunk is not None and peer.trunk is not None
+            if trunks:
                 on_trunk += (m for m in behind[dpid] if trunk_carries(host, peer, policy.networks[m[1]]))
-            tunnel = bridge.ofport(tunnel_port(peer.name))
-            if tunnel is None:
-                continue
-            in_tunnel = tuple(m for m in behind[dpid] if tunnel_carries(host, peer, policy.networks[m[1]]))
-            if in_tunnel:
+            tunnel = bridge.ofport(tunnel_ports[dpid]) if tunnel_joins(host, peer) else None
+            in_tunnel = with_vni[dpid] if tunnel is not None else ()
+            if trunks:
+                in_tunnel = tuple(m for m in in_tunnel if tunnel_carries(host, peer, policy.networks[m[1]]))
+            if tunnel is not None and in_tunnel:
                 carriers.append(Carrier(tunnel, True, in_tunnel))
         trunk = None if host.trunk is None else bridge.ofport(host.trunk)
         if on_trunk and trunk is not None:
@@ -146,13 +152,13 @@ def _choose(candidates: list[Dpid], known: Mapping[Dpid, BridgePorts], before: D
     return (present or candidates)[0]
 
 
-def labels_of(policy: Policy, seen: Iterable[HostSeen]) -> dict[Dpid, dict[str, str]]:
+def labels_of(policy: Policy, shown: Iterable[DatabaseSeen]) -> dict[Dpid, dict[str, str]]:
     """Bridge -> `Endpoint.place` -> port, for the places that labels make. What joins hosts has none."""
     trunks = {host.trunk for host in policy.hosts.values()}
     found: dict[Dpid, dict[str, str]] = {}
-    for host in seen:
-        for port in host.ports:
-            dpid = host.bridges.get(port.bridge)
+    for database in shown:
+        for port in database.ports:
+            dpid = database.bridges.get(port.bridge)
             if dpid is None or port.tunnel is not None or port.name in trunks:
                 continue
             labels = found.setdefault(dpid, {})

@@ -23,6 +23,20 @@ class Waiter(Protocol):
     def set(self) -> None: ...
 
 
+class Bell(Protocol):
+    """One green thread waits at it, for whatever comes first: a ring, a file, the end of a time."""
+
+    def wait(self, timeout_s: float | None, fileno: int | None = None, writable: bool = False) -> None:
+        """Block this green thread until one of them; it may end early for nothing.
+
+        timeout_s: None for no end. fileno: until it can be read, or written where writable. A ring while nobody waited
+        ends the next wait at once.
+        """
+        ...
+
+    def ring(self) -> None: ...
+
+
 class Loop(Protocol):
     """Green threads: one runs at a time, each until it waits."""
 
@@ -35,6 +49,8 @@ class Loop(Protocol):
         ...
 
     def waiter(self) -> Waiter: ...
+
+    def bell(self) -> Bell: ...
 
     def lock(self) -> AbstractContextManager[object]:
         """A mutual exclusion between green threads."""

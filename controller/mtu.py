@@ -57,8 +57,10 @@ def underlay_mtus(seen: Iterable[HostSeen]) -> dict[str, int]:
     """Host -> the MTU of the device that its tunnels leave by, where its database has that device too."""
     found: dict[str, int] = {}
     for host in seen:
-        known = {port.name: port.mtu_bytes for port in host.ports if port.mtu_bytes is not None}
-        ways = [known[p.tunnel.leaves_by] for p in host.ports if p.tunnel is not None and p.tunnel.leaves_by in known]
+        known = {port.name: port.mtu_bytes for port in host.shown.ports if port.mtu_bytes is not None}
+        ways = [
+            known[p.tunnel.leaves_by] for p in host.shown.ports if p.tunnel is not None and p.tunnel.leaves_by in known
+        ]
         if ways:
             found[host.name] = min(ways)
     return found
@@ -69,7 +71,7 @@ def mtu_problems(policy: Policy, bindings: Bindings, seen: Iterable[HostSeen], m
     by_seat = {(dpid, ofport): name for dpid, seats in bindings.seats.items() for name, ofport in seats.items()}
     said: list[str] = []
     for host in seen:
-        for port in host.ports:
+        for port in host.shown.ports:
             endpoint = policy.endpoints.get(by_seat.get(_seat_of(host, port), ""))
             fits = min((mtus[name] for name in endpoint.networks if name in mtus), default=None) if endpoint else None
             if fits is not None and port.mtu_bytes is not None and port.mtu_bytes > fits:
@@ -81,4 +83,4 @@ def mtu_problems(policy: Policy, bindings: Bindings, seen: Iterable[HostSeen], m
 
 
 def _seat_of(host: HostSeen, port: PortSeen) -> tuple[Dpid, int]:
-    return host.bridges.get(port.bridge) or Dpid(0), port.ofport or 0
+    return host.shown.bridges.get(port.bridge) or Dpid(0), port.ofport or 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.control import SHOWN, BridgePlan, Document, Pair, PlanReport, Stored
+from controller.control import SHOWN, BridgePlan, Document, HostPlanned, Pair, PlanReport, Stored
 from controller.diff import Difference
 from controller.flow.flow import Flow
+from controller.host_plan import HostPlan
 from controller.inventory import Bindings
 from controller.pipeline.compile import Compiled
 from controller.policy.meaning import pairs_of
@@ -23,11 +24,19 @@ class Draft:
     bindings: Bindings
     compiled: Mapping[Dpid, Compiled]
     differences: Mapping[Dpid, Difference[int, Flow]]
+    hosts: HostPlan
 
 
-def report_plan(
-    stored: Stored, draft: Draft, names: Mapping[Dpid, str], installed: Mapping[Dpid, Mapping[int, Flow]]
-) -> PlanReport:
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a draft is held against. names, installed: of bridges, installed by cookie. hosts: what differs there."""
+
+    names: Mapping[Dpid, str]
+    installed: Mapping[Dpid, Mapping[int, Flow]]
+    hosts: tuple[HostPlanned, ...]
+
+
+def report_plan(stored: Stored, draft: Draft, standing: Standing) -> PlanReport:
     """A draft as people read it: flows per bridge, members, and pairs that become reachable or stop being so."""
     old, new = stored.policy, draft.policy
     added = tuple(name for name in new.endpoints if name not in old.endpoints)
@@ -42,17 +51,18 @@ def report_plan(
     bridges = tuple(
         BridgePlan(
             dpid=f"{dpid:016x}",
-            name=names[dpid],
+            name=standing.names[dpid],
             add=len(changes.add),
             remove=len(changes.remove),
             added=tuple(str(flow) for flow in changes.add[:SHOWN]),
-            removed=tuple(str(installed[dpid][cookie]) for cookie in changes.remove[:SHOWN]),
+            removed=tuple(str(standing.installed[dpid][cookie]) for cookie in changes.remove[:SHOWN]),
         )
         for dpid, changes in sorted(draft.differences.items())
     )
     return PlanReport(
         revision=stored.revision,
         bridges=bridges,
+        hosts=standing.hosts,
         members_added=added,
         members_removed=removed,
         members_changed=changed,

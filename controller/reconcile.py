@@ -8,17 +8,18 @@ long runs in a thread of the operating system, so that the loop is never held.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 
 from controller.bridge import Bridge
-from controller.bridge_settings import BridgeSettings
 from controller.control import (
     Binding,
     BridgeOutcome,
     Change,
     Document,
     FlowView,
+    HostOutcome,
+    HostView,
     Outcome,
     PlanReport,
     PortsAs,
@@ -29,11 +30,15 @@ from controller.control import (
 from controller.diff import Difference
 from controller.errors import CompileError, SwitchError
 from controller.flow.flow import Flow
-from controller.inventory import Bindings, bind, find_carriers
-from controller.loop import Loop
+from controller.host_plan import HostPlan, plan_hosts
+from controller.host_view import outcome_of, planned_hosts, status_of, view_hosts
+from controller.hosts import HostDatabases, HostSeen, WantedHost
+from controller.inventory import Bindings, bind, find_carriers, labels_of
+from controller.loop import Loop, Waiter
+from controller.mtu import underlay_mtus
 from controller.pipeline import PIPELINE
 from controller.pipeline.compile import Compiled, compile_bridge
-from controller.plan_report import Draft, report_plan
+from controller.plan_report import Draft, Standing, report_plan
 from controller.policy.check import Checker
 from controller.policy.edit import apply_change
 from controller.policy.load import load
@@ -45,21 +50,22 @@ LOG = logging.getLogger("tripoint.reconcile")
 
 IN_FORCE_WITHIN_S = 30.0
 """How long a change waits for the bridges before it answers that it is not in force yet."""
+HOSTS_WITHIN_S = 5.0
+"""How long a change waits for managed hosts to have their rows, and for their bridges to come."""
+REACHED_WITHIN = timedelta(seconds=1)
+"""A database that has been away for so long is not waited for."""
 AUDIT_EVERY_S = 60.0
 """How often everything installed is read again, to find what others have changed."""
 VERIFY_EACH_UP_TO = 64
 """A plan of so many flows is verified flow by flow; a larger one by reading everything."""
 REFUSALS_KEPT = 20
 
-ReadSettings = Callable[[], Mapping[Dpid, BridgeSettings]]
-"""The settings of the bridges whose database can be read."""
-
 
 class Reconciler:
     """Implements `control.Control`, and is told of switches by the framework's app."""
 
     def __init__(
-        self, revisions: Revisions, loop: Loop, wall_clock: Callable[[], datetime], read_settings: ReadSettings
+        self, revisions: Revisions, loop: Loop, wall_clock: Callable[[], datetime], databases: HostDatabases
     ) -> None:
         """Raises StoreError and PolicyError where the stored policy cannot be read: then nothing may be touched."""
         number, document = revisions.latest()
@@ -67,7 +73,7 @@ class Reconciler:
         self._revisions = revisions
         self._loop = loop
         self._wall_clock = wall_clock
-        self._read_settings = read_settings
+        self._databases = databases
         self._lock = loop.lock()
         self._bridges: dict[Dpid, Bridge] = {}
         self._bindings = Bindings()
@@ -76,6 +82,10 @@ class Reconciler:
         policy = load(document)
         self._checker.check(policy)
         self._stored = Stored(number, document, policy)
+        self._host_facts: object = None
+        self._host_waiters: list[Waiter] = []
+        self._host_plan = plan_hosts(policy, self._bindings, ())
+        databases.want(self._host_plan.hosts)
 
     # What the framework tells
 
@@ -123,6 +133,17 @@ class Reconciler:
         LOG.warning("connection refused: %s", why)
         self._refused = [*self._refused, why][-REFUSALS_KEPT:]
 
+    def hosts_changed(self) -> None:
+        """The databases show something else than before."""
+        self._look_again()
+        policy = self._stored.policy
+        facts = (labels_of(policy, self._databases.shown()), underlay_mtus(self._databases.seen().values()))
+        if facts != self._host_facts:
+            self._host_facts, self._ports_changed = facts, True
+            bridge = next((bridge for bridge in self._bridges.values() if bridge.connected), None)
+            if bridge is not None:
+                bridge.wake.set()
+
     def connected(self) -> frozenset[Dpid]:
         """The bridges that are there right now."""
         return frozenset(dpid for dpid, bridge in self._bridges.items() if bridge.connected)
@@ -150,13 +171,17 @@ class Reconciler:
                 number = self._loop.in_thread(self._revisions.append, stored.revision, change, self._wall_clock())
                 self._loop.in_thread(self._put_in_effect, draft)
                 self._stored = Stored(number, draft.document, draft.policy)
+                self._want(draft.hosts)
                 LOG.info("policy stored revision=%d", number)
-            revision = self._stored.revision
-            bridges = [bridge for bridge in self._bridges.values() if bridge.connected]
-            for bridge in bridges:
-                bridge.wake.set()
+            revision, plan = self._stored.revision, self._host_plan
+            for bridge in self._bridges.values():
+                if bridge.connected:
+                    bridge.wake.set()
+        hosts = self._await_hosts(plan)
+        bridges = [bridge for bridge in self._bridges.values() if bridge.connected]
         outcomes = tuple(self._await(bridge, revision) for bridge in bridges)
-        return Outcome(revision, changed, all(outcome.in_force for outcome in outcomes), outcomes)
+        in_force = all(o.in_force for o in outcomes) and all(h.in_force for h in hosts)
+        return Outcome(revision, changed, in_force, outcomes, hosts, plan.mtus)
 
     def plan(self, change: Change, if_match: int | None = None) -> PlanReport:
         with self._lock:
@@ -164,28 +189,37 @@ class Reconciler:
             draft = self._loop.in_thread(self._draft, change)
             names = {dpid: bridge.name for dpid, bridge in self._bridges.items()}
             flows = {dpid: bridge.tally.flows for dpid, bridge in self._bridges.items()}
-            return self._loop.in_thread(report_plan, stored, draft, names, flows)
+            hosts = planned_hosts(self._host_plan, draft.hosts)
+            return self._loop.in_thread(report_plan, stored, draft, Standing(names, flows, hosts))
 
     def status(self) -> Status:
-        settings = self._read_settings()
+        settings, seen = self._databases.settings(), self._databases.seen()
         bridges = tuple(bridge.status(settings.get(dpid)) for dpid, bridge in sorted(self._bridges.items()))
         revision = self._stored.revision
+        policy = self._stored.policy
+        hosts = tuple(
+            status_of(policy, self._bindings, self._host_plan, seen[name]) for name in policy.hosts if name in seen
+        )
         in_force = not self._ports_changed and all(b.in_force == revision for b in bridges if b.connected)
-        return Status(revision, in_force, bridges, tuple(self._refused))
+        return Status(revision, in_force and all(h.in_force for h in hosts), bridges, hosts, tuple(self._refused))
 
     def bindings(self) -> list[Binding]:
         found: list[Binding] = []
         for endpoint in self._stored.policy.endpoints.values():
             dpid = self._bindings.home.get(endpoint.name)
             if dpid is None:
-                found.append(Binding(endpoint.name, endpoint.port, PortsAs.ABSENT, None, None, None))
+                found.append(Binding(endpoint.name, endpoint.place, PortsAs.ABSENT, None, None, None))
                 continue
             rivals = tuple(f"{rival:016x}" for rival in self._bindings.rivals.get(endpoint.name, ()))
             state = PortsAs.RIVAL if rivals else PortsAs.BOUND
             ofport = self._bindings.seats[dpid][endpoint.name]
             name = self._bridges[dpid].name
-            found.append(Binding(endpoint.name, endpoint.port, state, f"{dpid:016x}", name, ofport, rivals))
+            found.append(Binding(endpoint.name, endpoint.place, state, f"{dpid:016x}", name, ofport, rivals))
         return found
+
+    def hosts(self) -> list[HostView]:
+        bridges = {dpid: bridge.name for dpid, bridge in self._bridges.items() if bridge.connected}
+        return view_hosts(self._stored.policy, self._bindings, self._host_plan, self._databases.seen(), bridges)
 
     def flows(self, dpid: str | None = None, origin: str | None = None, stage: str | None = None) -> Iterator[FlowView]:
         for number, bridge in sorted(self._bridges.items()):
@@ -224,8 +258,9 @@ class Reconciler:
 
     def _compile(self, document: Document, policy: Policy) -> Draft:
         bridges = dict(self._bridges)  # one may connect meanwhile; it is bound when its ports are read
-        now_s = self._loop.now()
-        observed = [bridge.observe(now_s) for bridge in bridges.values()]
+        now_s, seen = self._loop.now(), tuple(self._databases.seen().values())
+        labels = labels_of(policy, self._databases.shown())
+        observed = [bridge.observe(now_s, labels.get(dpid, {})) for dpid, bridge in bridges.items()]
         bindings = bind(policy, observed, self._bindings)
         carriers = find_carriers(policy, observed, bindings)
         compiled: dict[Dpid, Compiled] = {}
@@ -233,13 +268,27 @@ class Reconciler:
         for dpid, bridge in bridges.items():
             compiled[dpid] = compile_bridge(policy, bindings.seats[dpid], bridge.compiled, carriers.get(dpid, ()))
             differences[dpid] = bridge.tally.difference(bridge.compiled, compiled[dpid])
-        return Draft(document, policy, bindings, compiled, differences)
+        return Draft(
+            document, policy, bindings, compiled, differences, plan_hosts(policy, bindings, seen, self._host_plan)
+        )
 
     def _put_in_effect(self, draft: Draft) -> None:
         self._bindings = draft.bindings
         for dpid, compiled in draft.compiled.items():
             if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
                 bridge.replace(draft.bindings.seats[dpid], compiled)
+
+    def _look_again(self) -> None:
+        """Wake those who wait for hosts: something about ports or databases is new."""
+        waiting, self._host_waiters = self._host_waiters, []
+        for waiter in waiting:
+            waiter.set()
+
+    def _want(self, plan: HostPlan) -> None:
+        """Tell the databases what their hosts are to have, where that is something else now."""
+        if plan.hosts != self._host_plan.hosts:
+            self._databases.want(plan.hosts)
+        self._host_plan = plan
 
     def _rebind(self) -> None:
         """Bring bindings and compiled flows to the ports as they are now; wake the other bridges that this concerns."""
@@ -252,6 +301,7 @@ class Reconciler:
             self._ports_changed = True
             raise
         self._loop.in_thread(self._put_in_effect, draft)
+        self._want(draft.hosts)
         for dpid, changes in draft.differences.items():
             bridge = self._bridges.get(dpid)
             if changes and bridge is not None and bridge.connected:
@@ -271,6 +321,7 @@ class Reconciler:
             wait_s = bridge.note_failure(str(error))
             LOG.warning("not in force dpid=%016x retry_s=%.1f error=%s", bridge.dpid, wait_s, error)
         bridge.tell_settled()
+        self._look_again()
         if switch.alive and not wake.wait(wait_s) and bridge.switch is switch:
             bridge.forget_installed()
 
@@ -315,6 +366,32 @@ class Reconciler:
             missing, left = self._loop.in_thread(_compare, installed, switch.read_flows().cookies)
         if missing or left:
             raise SwitchError(f"after the change {missing} flows are missing and {left} are left over")
+
+    def _await_hosts(self, plan: HostPlan) -> tuple[HostOutcome, ...]:
+        """Wait until every managed host that can be reached has what is wanted, and its bridge is here with its ports.
+
+        One that lacks something is not waited for long: what is missing may never come.
+        """
+        until, awake_s = self._loop.now() + HOSTS_WITHIN_S, REACHED_WITHIN.total_seconds()
+        while True:
+            waiter = self._loop.waiter()
+            self._host_waiters.append(waiter)
+            seen = self._databases.seen()
+            lacking = [host for host in plan.hosts if host.name in seen and self._lacks(host, seen[host.name])]
+            left_s = until - self._loop.now()
+            if not lacking or left_s <= 0:
+                return tuple(outcome_of(seen[host.name]) for host in plan.hosts if host.name in seen)
+            waiter.wait(min(left_s, awake_s))
+
+    def _lacks(self, host: WantedHost, seen: HostSeen) -> bool:
+        """Whether something of a host is on its way: rows, the bridge's connection, ports that its switch has made."""
+        if not seen.connected:
+            return self._wall_clock() - seen.since < REACHED_WITHIN
+        bridge = self._bridges.get(host.dpid)
+        if not seen.in_force or bridge is None or not bridge.connected:
+            return True
+        made = (port for port in seen.shown.ports if port.bridge == host.bridge and port.ofport is not None)
+        return self._ports_changed or any(port.name not in bridge.ports for port in made)
 
     def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
         until = self._loop.now() + IN_FORCE_WITHIN_S

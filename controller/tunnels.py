@@ -29,11 +29,14 @@ def trunk_carries(one: Host, other: Host, network: Network) -> bool:
     return network.vlan is not None
 
 
+def tunnel_joins(one: Host, other: Host) -> bool:
+    """Whether a tunnel can lie between two hosts: both have a vtep, of one IP version."""
+    return one.vtep is not None and other.vtep is not None and one.vtep.version == other.vtep.version
+
+
 def tunnel_carries(one: Host, other: Host, network: Network) -> bool:
     """Whether a network travels between two hosts in a tunnel: vteps of one IP version, and no trunk for it."""
-    if one.vtep is None or other.vtep is None or one.vtep.version != other.vtep.version:
-        return False
-    return network.vni is not None and not trunk_carries(one, other, network)
+    return network.vni is not None and tunnel_joins(one, other) and not trunk_carries(one, other, network)
 
 
 def peers_of(policy: Policy, present: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
@@ -48,7 +51,10 @@ def peers_of(policy: Policy, present: Mapping[str, frozenset[str]]) -> dict[str,
     found: dict[str, set[str]] = {name: set() for name in policy.hosts}
     for network, hosts in by_network.items():
         for one in hosts:
-            for other in hosts:
-                if one is not other and tunnel_carries(one, other, policy.networks[network]):
-                    found[one.name].add(other.name)
+            known = found[one.name]
+            known.update(
+                other.name
+                for other in hosts
+                if other.name not in known and other is not one and tunnel_carries(one, other, policy.networks[network])
+            )
     return {name: frozenset(peers) for name, peers in found.items()}

@@ -59,6 +59,9 @@ class Reading:
     def status(self, asked: Asked) -> Response:
         return self._plain(asked, plain(self._control.status()))
 
+    def hosts(self, asked: Asked) -> Response:
+        return self._plain(asked, {"revision": self._control.current().revision, "hosts": plain(self._control.hosts())})
+
     def bindings(self, asked: Asked) -> Response:
         return self._plain(asked, {"bindings": plain(self._control.bindings())})
 

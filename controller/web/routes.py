@@ -57,7 +57,8 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/revisions", "revisions", "all revisions that are kept", {"GET": ()}),
     *_objects("networks", "one network"),
     *_objects("endpoints", "one endpoint"),
-    *_objects("hosts", "one host"),
+    Route("/v1/hosts", "hosts", "what is seen of every host", {"GET": ()}),
+    Route("/v1/hosts/NAME", "object", "one host", {"GET": (), "PUT": _PLAN, "DELETE": _PLAN}, "hosts"),
     Route("/v1/status", "status", "what is in force on which bridge", {"GET": ()}),
     Route("/v1/bindings", "bindings", "where each endpoint was observed", {"GET": ()}),
     Route(

@@ -18,6 +18,8 @@ from controller.control import (
     BridgeStatus,
     Change,
     FlowView,
+    HostStatus,
+    HostView,
     NoSuchObject,
     Outcome,
     Pair,
@@ -26,6 +28,7 @@ from controller.control import (
     RevisionConflict,
     Status,
     Stored,
+    TunnelView,
 )
 from controller.policy.edit import apply_change
 from controller.policy.load import load
@@ -37,6 +40,13 @@ BR0 = BridgeStatus(
     warnings=(),
 )  # fmt: skip
 BR1 = replace(BR0, dpid="00000000000000b2", name="br1", peer="192.0.2.2:51234")
+
+HOST_STATUS = HostStatus("boxA", False, "2024-01-01T00:00:00.000+00:00", False, "tcp:192.0.2.4:6640: refused", ())
+HOST = HostView(
+    "boxA", "tcp:192.0.2.4:6640", "192.0.2.4", "br0", BR0.dpid, True, HOST_STATUS, ("bridge br0: gone, made again",),
+    tunnels=(TunnelView("tp-0123456789", "boxB", "192.0.2.5", False, "Neighbor Signaled Session Down"),),
+    mtu={"green": 1450},
+)  # fmt: skip
 
 DOCUMENT: dict[str, object] = {
     "apiVersion": "tripoint/v1",
@@ -95,7 +105,7 @@ class FakeControl:
         added = ("table=0,priority=1 actions=drop",) * 2 * changes
         return PlanReport(
             self.current().revision, tuple(BridgePlan(b.dpid, b.name, len(added), 0, added, ()) for b in self.bridges),
-            ("web1",) * changes, (), (), 1 * changes, 0, (Pair("nas", "web1", "green"),) * changes, (),
+            (), ("web1",) * changes, (), (), 1 * changes, 0, (Pair("nas", "web1", "green"),) * changes, (),
         )  # fmt: skip
 
     def status(self) -> Status:
@@ -104,7 +114,11 @@ class FakeControl:
             replace(b, in_force=None if b.name in self.failing else revision, last_error=self.failing.get(b.name))
             for b in self.bridges
         )
-        return Status(revision, not self.failing, bridges, ("192.0.2.9:4711: a datapath of this id is connected",))
+        refused = ("192.0.2.9:4711: a datapath of this id is connected",)
+        return Status(revision, not self.failing, bridges, (HOST_STATUS,), refused)
+
+    def hosts(self) -> list[HostView]:
+        return [HOST]
 
     def bindings(self) -> list[Binding]:
         names = list(self.current().policy.endpoints)

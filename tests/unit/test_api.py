@@ -386,12 +386,23 @@ def test_an_object_is_created_replaced_and_removed(control: FakeControl) -> None
 @pytest.mark.parametrize(("kind", "value"), [
     ("networks", {"vni": 5}),
     ("endpoints", {"network": "green", "port": "p5", "mac": "02:00:00:00:00:05"}),
-    ("hosts", {"bridge": "br0"}),
 ])  # fmt: skip
 def test_every_kind_has_its_collection(control: FakeControl, kind: str, value: object) -> None:
     assert ask(control, "PUT", f"/v1/{kind}/new", value).status_code == 201
     assert ask(control, "GET", f"/v1/{kind}").json["new"] == value
     assert ask(control, "GET", f"/v1/{kind}/new").json == value
+
+
+def test_hosts_are_shown_as_they_are_seen_and_written_as_the_document_has_them(control: FakeControl) -> None:
+    assert ask(control, "PUT", "/v1/hosts/boxA", {"bridge": "br0"}).status_code == 201
+    assert ask(control, "GET", "/v1/hosts/boxA").json == {"bridge": "br0"}
+    answer = ask(control, "GET", "/v1/hosts").json
+    (host,) = answer["hosts"]
+    assert answer["revision"] == 2
+    assert (host["name"], host["dpid"], host["mtu"]) == ("boxA", "00000000000000a1", {"green": 1450})
+    assert host["status"]["error"] == "tcp:192.0.2.4:6640: refused"
+    assert host["tunnels"][0]["peer"] == "boxB"
+    assert ask(control, "GET", "/v1/status").json["hosts"] == [host["status"]]
 
 
 def test_revisions_are_listed_and_readable(control: FakeControl) -> None:

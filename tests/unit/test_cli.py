@@ -183,6 +183,17 @@ def test_matrix_is_a_grid_and_lines_when_there_are_many(control: FakeControl, ca
 
 
 @pytest.mark.usefixtures("server")
+def test_hosts_say_what_is_wrong(control: FakeControl, capsys: Said) -> None:
+    assert main(["hosts"]) == Exit.OK
+    said = capsys.readouterr().out
+    assert "host boxA: no database since 2024-01-01T00:00:00.000+00:00: tcp:192.0.2.4:6640: refused" in said
+    assert "host boxA: the tunnel to boxB is down: Neighbor Signaled Session Down" in said
+    assert "members' MTU: green 1450" in said
+    assert main(["status"]) == Exit.OK
+    assert "host boxA: no database since" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("server")
 def test_bindings_and_flows(control: FakeControl, capsys: Said) -> None:
     assert main(["bindings"]) == Exit.OK
     assert [line.split() for line in capsys.readouterr().out.splitlines()][1:3] == [
@@ -276,7 +287,7 @@ def test_a_file_that_is_not_there_exits_2(tmp_path: Path, capsys: Said) -> None:
 
 LEAVES = [
     ["policy", "plan"], ["policy", "apply"], ["policy", "show"], ["policy", "revisions"],
-    ["status"], ["bindings"], ["matrix"], ["flows"],
+    ["status"], ["hosts"], ["bindings"], ["matrix"], ["flows"],
 ]  # fmt: skip
 
 

@@ -81,9 +81,9 @@ def test_tripoint_knows_the_words_in_readme(words: list[str]) -> None:
 
 
 def test_policy_in_readme_is_a_policy() -> None:
-    (text,) = blocks("yaml")
-    policy = load(parse_document(text.encode(), "application/yaml"))
-    assert check(policy) == ()
+    policy, spread = (load(parse_document(text.encode(), "application/yaml")) for text in blocks("yaml"))
+    assert check(policy) == check(spread) == ()
+    assert all(host.ovsdb is not None for host in spread.hosts.values())
     assert [endpoint.name for endpoint in policy.endpoints.values() if endpoint.shared] == ["nas"]
 
 
@@ -91,7 +91,7 @@ def test_variables_in_readme_are_read_somewhere() -> None:
     variables = re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE)
     sources = [*(ROOT / "apps").glob("*.py"), *(ROOT / "controller").glob("*.py"), ROOT / "tools" / "setup"]
     text = "".join(path.read_text() for path in sources)
-    assert len(variables) == 4
+    assert len(variables) == 5
     assert [name for name in variables if name not in text] == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +13,16 @@ from typing import Any
 
 import pytest
 
+from controller.bridge_settings import BridgeSettings
 from controller.control import DeleteObject, NoSuchObject, PortsAs, PutObject, PutPolicy, RevisionConflict
 from controller.errors import PolicyError, StoreError, SwitchError
 from controller.flow.flow import Flow
-from controller.reconcile import Reconciler
+from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
+from controller.policy.model import Dpid
+from controller.reconcile import HOSTS_WITHIN_S, Reconciler
 from controller.store import Store
 from controller.switch import FlowDump, ForeignFlow
+from controller.tunnels import tunnel_port
 
 LOCAL = 0xFFFFFFFE
 WITHIN_S = 5.0
@@ -89,6 +94,26 @@ class FakeSwitch:
         self.alive = False
 
 
+class FakeDatabases:
+    """Implements HostDatabases. shown_hosts: what is seen of a host once it is wanted."""
+
+    def __init__(self) -> None:
+        self.wanted: tuple[WantedHost, ...] = ()
+        self.shown_hosts: dict[str, HostSeen] = {}
+
+    def want(self, hosts: tuple[WantedHost, ...]) -> None:
+        self.wanted = hosts
+
+    def seen(self) -> Mapping[str, HostSeen]:
+        return {host.name: self.shown_hosts[host.name] for host in self.wanted if host.name in self.shown_hosts}
+
+    def shown(self) -> Collection[DatabaseSeen]:
+        return [host.shown for host in self.shown_hosts.values()]
+
+    def settings(self) -> Mapping[Dpid, BridgeSettings]:
+        return {}
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     opened = Store.open(tmp_path / "store.db")
@@ -96,8 +121,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def make(store: Store) -> Reconciler:
-    return Reconciler(store, ThreadLoop(), lambda: datetime.now(UTC), dict)
+def make(store: Store, databases: FakeDatabases | None = None) -> Reconciler:
+    return Reconciler(store, ThreadLoop(), lambda: datetime.now(UTC), databases or FakeDatabases())
 
 
 @contextmanager
@@ -334,3 +359,96 @@ def test_flows_are_explained_by_origin_and_stage(store: Store) -> None:
         assert [view.text.split("actions=")[1] for view in shown] == ["output:1"]
         assert shown[0].installed
         assert shown[0].why
+
+
+# Hosts whose databases are managed
+
+MANAGED: dict[str, object] = {
+    "apiVersion": "tripoint/v1",
+    "hosts": {
+        name: {"bridge": "br0", "dpid": f"{number:016x}", "ovsdb": f"from:{name}", "vtep": f"192.0.2.{number}"}
+        for number, name in enumerate(("boxA", "boxB"), 1)
+    },
+    "networks": {"green": {"vni": 5010}},
+    "endpoints": {
+        "a": {**endpoint(1), "ips": [], "host": "boxA"},
+        "b": {**endpoint(2), "ips": [], "host": "boxB"},
+        "vm": {"network": "green", "iface_id": "6a7b", "mac": "02:00:00:00:00:03"},
+    },
+}
+
+
+def shown(name: str, dpid: int, *ports: PortSeen, in_force: bool = True, why: str = "") -> HostSeen:
+    since, database = datetime(2024, 1, 1, tzinfo=UTC), DatabaseSeen({"br0": Dpid(dpid)}, ports)
+    return HostSeen(name, f"from:{name}", not why, since, why, in_force, (), "3.1.0", name, database)
+
+
+def port_seen(name: str, ofport: int | None, iface_id: str | None = None) -> PortSeen:
+    return PortSeen(name, "br0", "", ofport, True, 1500, iface_id, None, None, True, None)
+
+
+def test_hosts_are_wanted_from_the_start_and_with_every_change(store: Store) -> None:
+    databases = FakeDatabases()
+    reconciler = make(store, databases)
+    assert databases.wanted == ()
+    reconciler.change(PutPolicy(MANAGED))
+    assert [host.name for host in databases.wanted] == ["boxA", "boxB"]
+    assert {port.name for port in databases.wanted[0].ports} == {"p1", tunnel_port("boxB")}
+    again = FakeDatabases()
+    make(store, again)
+    assert again.wanted == databases.wanted
+    (planned,) = reconciler.plan(DeleteObject("endpoints", "b")).hosts[:1]
+    assert (planned.name, planned.made, planned.removed) == ("boxA", (), (tunnel_port("boxB"),))
+    reconciler.change(DeleteObject("endpoints", "b"))
+    assert {port.name for port in databases.wanted[0].ports} == {"p1"}
+
+
+def test_a_host_that_cannot_be_reached_delays_nobody_and_is_named(store: Store) -> None:
+    databases = FakeDatabases()
+    reconciler = make(store, databases)
+    databases.shown_hosts = {name: shown(name, 9, why=f"from:{name} has not connected") for name in ("boxA", "boxB")}
+    began = time.monotonic()
+    outcome = reconciler.change(PutPolicy(MANAGED))
+    assert time.monotonic() - began < HOSTS_WITHIN_S / 2
+    assert not outcome.in_force
+    assert [(h.name, h.error) for h in outcome.hosts] == [
+        ("boxA", "from:boxA has not connected"), ("boxB", "from:boxB has not connected"),
+    ]  # fmt: skip
+    assert outcome.mtu == {"green": 1450}
+    assert [host.error for host in reconciler.status().hosts] == [h.error for h in outcome.hosts]
+
+
+def test_a_change_waits_for_the_bridge_and_the_ports_of_a_host(store: Store) -> None:
+    databases = FakeDatabases()
+    reconciler = make(store, databases)
+    one = {**MANAGED, "hosts": {"boxA": MANAGED["hosts"]["boxA"]}, "endpoints": {"a": MANAGED["endpoints"]["a"]}}  # type: ignore[index]
+    databases.shown_hosts = {"boxA": shown("boxA", 1, port_seen("p1", 5))}
+    with ThreadPoolExecutor() as pool:
+        outcome = pool.submit(reconciler.change, PutPolicy(one))
+        with connected(reconciler, switch := FakeSwitch(1)):
+            time.sleep(0.1)
+            assert not outcome.done()
+            reconciler.change_port(switch, 5, "p1")
+            assert outcome.result(WITHIN_S).in_force
+            assert [binding.ofport for binding in reconciler.bindings()] == [5]
+
+
+def test_labels_and_tunnels_come_into_force_when_the_databases_show_them(store: Store) -> None:
+    databases = FakeDatabases()
+    reconciler = make(store, databases)
+    tunnel = {name: tunnel_port(peer) for name, peer in (("boxA", "boxB"), ("boxB", "boxA"))}
+    with (
+        connected(reconciler, FakeSwitch(1, p1=1, vnet0=2, **{tunnel["boxA"]: 9})) as near,
+        connected(reconciler, FakeSwitch(2, p2=1, **{tunnel["boxB"]: 9})) as far,
+    ):
+        reconciler.change(PutPolicy(MANAGED))
+        assert all("in_port=9" in "".join(map(str, switch.flows.values())) for switch in (near, far))
+        assert {b.endpoint: b.state for b in reconciler.bindings()}["vm"] is PortsAs.ABSENT
+        databases.shown_hosts = {"boxA": shown("boxA", 1, port_seen("p1", 1), port_seen("vnet0", 2, "6a7b"))}
+        reconciler.hosts_changed()
+        until(lambda: {b.endpoint: b.ofport for b in reconciler.bindings()}["vm"] == 2)
+        until(lambda: reconciler.status().bridges[1].in_force is not None)
+        until(lambda: any("02:00:00:00:00:03" in str(flow) for flow in far.flows.values()))
+        (view, _) = reconciler.hosts()
+        assert [(port.name, port.endpoint) for port in view.ports] == [("p1", "a"), ("vnet0", "vm")]
+        assert view.bridge_connected
