@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from controller.bridge_settings import BridgeSettings, judge_settings
 from controller.control import BridgeOutcome, BridgeStatus
 from controller.diff import Difference, difference
+from controller.flow.fields import LOCAL_PORT
 from controller.flow.flow import Flow
 from controller.inventory import BridgePorts
 from controller.loop import Waiter
@@ -15,8 +16,6 @@ from controller.pipeline.tally import Tally
 from controller.policy.model import Dpid
 from controller.switch import Switch
 
-LOCAL_PORT = 0xFFFFFFFE
-"""OFPP_LOCAL: the bridge itself as a network device of its host."""
 HOME_KEPT_S = 300.0
 """So long a bridge that is gone keeps its endpoints, also where another one shows ports of their names."""
 FIRST_RETRY_S = 0.5

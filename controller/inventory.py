@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from controller.flow.fields import LOCAL_PORT
 from controller.hosts import DatabaseSeen
 from controller.pipeline.compile import Carrier, Membership
 from controller.policy.model import Dpid, Host, Policy, of_attached_mac, of_iface_id
 from controller.tunnels import trunk_carries, tunnel_carries, tunnel_joins, tunnel_port
 
 MAX_OFPORT = 0xFF00
-"""OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to: ports above it are reserved (the bridge's own local port)."""
+"""OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to: ports above it are reserved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,16 @@ class BridgePorts:
     def ofport(self, place: str) -> int | None:
         """Of the port that an endpoint's place names; None where there is none, or no endpoint can be on it."""
         ofport = self.ports.get(self.labels.get(place, place))
-        return ofport if ofport is not None and ofport < MAX_OFPORT else None
+        return ofport if ofport is not None and _is_seat(ofport) else None
+
+    def carrier(self, name: str) -> int | None:
+        """The ofport of a port that leads to other hosts, which the bridge's own port never does."""
+        ofport = self.ofport(name)
+        return None if ofport == LOCAL_PORT else ofport
+
+
+def _is_seat(ofport: int) -> bool:
+    return ofport < MAX_OFPORT or ofport == LOCAL_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     showing: dict[str, list[Dpid]] = {}
     for bridge in known.values():
         for name, ofport in bridge.ports.items():
-            if ofport < MAX_OFPORT:
+            if _is_seat(ofport):
                 showing.setdefault(name, []).append(bridge.dpid)
         for label in bridge.labels:
             if bridge.ofport(label) is not None:
@@ -123,13 +133,13 @@ def find_carriers(
             trunks = host.trunk is not None and peer.trunk is not None
             if trunks:
                 on_trunk += (m for m in behind[dpid] if trunk_carries(host, peer, policy.networks[m[1]]))
-            tunnel = bridge.ofport(tunnel_ports[dpid]) if tunnel_joins(host, peer) else None
+            tunnel = bridge.carrier(tunnel_ports[dpid]) if tunnel_joins(host, peer) else None
             in_tunnel = with_vni[dpid] if tunnel is not None else ()
             if trunks:
                 in_tunnel = tuple(m for m in in_tunnel if tunnel_carries(host, peer, policy.networks[m[1]]))
             if tunnel is not None and in_tunnel:
                 carriers.append(Carrier(tunnel, True, in_tunnel))
-        trunk = None if host.trunk is None else bridge.ofport(host.trunk)
+        trunk = None if host.trunk is None else bridge.carrier(host.trunk)
         if on_trunk and trunk is not None:
             carriers.append(Carrier(trunk, False, tuple(on_trunk), host.native))
         found[bridge.dpid] = tuple(carriers)

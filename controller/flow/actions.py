@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controller.flow.fields import Field, Slice
+from controller.flow.fields import LOCAL_PORT, Field, Slice
 from controller.flow.text import form_value
 
 Key = tuple["int | str | Key", ...]
@@ -24,7 +24,7 @@ class Output:
         return ("output", self.port)
 
     def __str__(self) -> str:
-        return f"output:{self.port}"
+        return "LOCAL" if self.port == LOCAL_PORT else f"output:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,15 @@ Term = tuple[int, int, int]
 """One condition of a match: (Field.index, value, mask). Canonical: value & ~mask == 0 and mask != 0."""
 
 
+LOCAL_PORT = 0xFFFFFFFE
+"""OFPP_LOCAL: the bridge itself, as a network device of its host."""
+
+
 class Form(Enum):
-    """How a value is written in ovs-ofctl(8) syntax."""
+    """How a value is written in ovs-ofctl(8) syntax. PORT: a number, but the name of the local port."""
 
     DECIMAL = "decimal"
+    PORT = "port"
     HEX = "hex"
     MAC = "mac"
     IPV4 = "ipv4"
@@ -72,7 +77,7 @@ REG0 = _field("reg0", "NXM_NX_REG0", _NXM_1, 0, 32, Form.HEX)
 REG1 = _field("reg1", "NXM_NX_REG1", _NXM_1, 1, 32, Form.HEX)
 REG2 = _field("reg2", "NXM_NX_REG2", _NXM_1, 2, 32, Form.HEX)
 REG3 = _field("reg3", "NXM_NX_REG3", _NXM_1, 3, 32, Form.HEX)
-IN_PORT = _field("in_port", "OXM_OF_IN_PORT", _OXM, 0, 32, Form.DECIMAL)
+IN_PORT = _field("in_port", "OXM_OF_IN_PORT", _OXM, 0, 32, Form.PORT)
 ETH_DST = _field("eth_dst", "NXM_OF_ETH_DST", _OXM, 3, 48, Form.MAC)
 ETH_SRC = _field("eth_src", "NXM_OF_ETH_SRC", _OXM, 4, 48, Form.MAC)
 ETH_TYPE = _field("eth_type", "NXM_OF_ETH_TYPE", _OXM, 5, 16, Form.HEX)

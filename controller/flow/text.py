@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import assert_never
 
-from controller.flow.fields import ETH_TYPE, FIELDS, IP_PROTO, VLAN_VID, Field, Form, Term
+from controller.flow.fields import ETH_TYPE, FIELDS, IP_PROTO, LOCAL_PORT, VLAN_VID, Field, Form, Term
 from controller.mac import Mac
 
 _PROTOCOLS = {0x0800: "ip", 0x0806: "arp", 0x86DD: "ipv6"}
@@ -23,6 +23,8 @@ def form_value(field: Field, value: int) -> str:
     match field.form:
         case Form.DECIMAL:
             return str(value)
+        case Form.PORT:
+            return "LOCAL" if value == LOCAL_PORT else str(value)
         case Form.HEX:
             return f"{value:#x}"
         case Form.MAC:

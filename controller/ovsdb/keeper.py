@@ -129,6 +129,8 @@ class Keeper:
             LOG.debug("where", exc_info=True)
             self._around.loop.in_thread(self._turns.close)
             return Need(AFTER_FAILURE_S)
+        for level, message in done.said:
+            LOG.log(level, "%s", message)
         with self._lock:
             if asked.hosts == self.hosts:
                 self.seen = done.seen

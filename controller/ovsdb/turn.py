@@ -21,8 +21,6 @@ from controller.ovsdb.rows import wanted_target
 from controller.ovsdb.seen import PortsSeen, read_settings, see_bridges
 from controller.policy.model import Dpid
 
-LOG = logging.getLogger("tripoint.ovsdb")
-
 FROM = "from:"
 """A remote that begins so connects by itself."""
 RIVAL_WAITS_S = 2.0
@@ -49,13 +47,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """need: what to wait for before the next turn. clean: nothing of ours is in the database any more."""
+    """need: what to wait for before the next turn. clean: nothing of ours is in the database any more.
+
+    said: for the log, level and message each. Not logged here, because the log's locks are for green threads.
+    """
 
     need: Need
     seen: Mapping[str, HostSeen]
     shown: DatabaseSeen
     settings: Mapping[Dpid, BridgeSettings]
     clean: bool
+    said: tuple[tuple[int, str], ...]
 
 
 class Turns:
@@ -87,6 +89,7 @@ class Turns:
         self._correcting: tuple[str, ...] = ()
         """What the transaction that is under way sets right."""
         self._following = False
+        self._said: list[tuple[int, str]] = []
         self._since = wall_clock()
         self._why_not = "has not connected yet" if remote.startswith(FROM) else "has not answered yet"
         self._ports = PortsSeen()
@@ -109,7 +112,8 @@ class Turns:
         in_force = replica is not None and self._is_as_wanted(replica, asked) and self._has_read(replica)
         seen = {host.name: self._see(host, replica, in_force) for host in asked.hosts}
         clean = replica is not None and not asked.hosts and self._is_as_wanted(replica, asked)
-        return Done(self._need(now), seen, self._shown, self._settings, clean)
+        said, self._said = tuple(self._said), []
+        return Done(self._need(now), seen, self._shown, self._settings, clean, said)
 
     def see_nothing(self, host: WantedHost) -> HostSeen:
         """A host of which no turn has been taken."""
@@ -178,15 +182,15 @@ class Turns:
         if replica is not None:
             root = replica.found.root
             self._needs_cfg = 0 if root is None else root.next_cfg
-            LOG.info("database is read remote=%s", self._remote)
+            self._say(logging.INFO, "database is read remote=%s", self._remote)
         else:
             self._settings = {}
-            LOG.warning("database is not read any more remote=%s error=%s", self._remote, self._why_not)
+            self._say(logging.WARNING, "database is not read any more remote=%s error=%s", self._remote, self._why_not)
 
     def _give_up(self, why: str, now: float) -> None:
         """The replica is of no use any more; another is made after a while."""
         if self._why_not != why:
-            LOG.warning("database cannot be followed remote=%s error=%s", self._remote, why)
+            self._say(logging.WARNING, "database cannot be followed remote=%s error=%s", self._remote, why)
         self._why_not = why
         self._forget()
         self._wait_longer(now)
@@ -223,10 +227,10 @@ class Turns:
             return
         if correcting:
             for sentence in self._plan.changed[:TOLD_AT_ONCE]:
-                LOG.warning("setting right remote=%s what=%s", self._remote, sentence)
+                self._say(logging.WARNING, "setting right remote=%s what=%s", self._remote, sentence)
         self._correcting = self._plan.changed if correcting else ()
         for sentence in self._plan.attended:
-            LOG.info("attended to remote=%s what=%s", self._remote, sentence)
+            self._say(logging.INFO, "attended to remote=%s what=%s", self._remote, sentence)
         self._transaction = replica.transact(self._plan.operations)
 
     def _has_ended(self, replica: Replica, transaction: idl.Transaction, now: float) -> bool:
@@ -243,7 +247,7 @@ class Turns:
             self._needs_cfg = 0 if replica.found.root is None else replica.found.root.next_cfg
         elif status != idl.Transaction.TRY_AGAIN:
             self._refused = f"the database refuses: {_explain(transaction.get_error())}"
-            LOG.warning("transaction refused remote=%s error=%s", self._remote, self._refused)
+            self._say(logging.WARNING, "transaction refused remote=%s error=%s", self._remote, self._refused)
         if status != idl.Transaction.SUCCESS or self._tries >= TRIES_AT_ONCE:
             self._wait_longer(now)
         return True
@@ -260,6 +264,9 @@ class Turns:
         return root is not None and root.cur_cfg >= self._needs_cfg
 
     # What is told
+
+    def _say(self, level: int, message: str, *values: object) -> None:
+        self._said.append((level, message % values))
 
     def _see(self, host: WantedHost, replica: Replica | None, in_force: bool) -> HostSeen:
         problems = self._plan.problems.get(host.name, ())

@@ -133,9 +133,6 @@ def _survey(policy: Policy, known: Known) -> _Survey:
             elif host is not None and host.trunk == endpoint.port:
                 at = ("endpoints", endpoint.name, "port")
                 survey.problems.append(rules.TRUNK_PORT.problem(at, port=endpoint.port, host=host.name))
-            elif host is not None and host.bridge == endpoint.port:
-                at = ("endpoints", endpoint.name, "port")
-                survey.problems.append(rules.LOCAL_PORT.problem(at, port=endpoint.port))
             elif endpoint.interface is Interface.INTERNAL and host is not None and host.ovsdb is None:
                 at = ("endpoints", endpoint.name, "interface")
                 survey.problems.append(rules.NOT_MANAGED.problem(at, host=host.name))

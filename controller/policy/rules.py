@@ -70,7 +70,7 @@ PORT_TAKEN_ANYWHERE = Rule(
 )
 TRUNK_PORT = Rule("{port} is the trunk of host {host}, which carries networks", "the name of another port")
 LOCAL_PORT = Rule(
-    "{port} is the local port of bridge {port} itself, which never carries an endpoint", "the name of another port"
+    "{port} is the local port of bridge {port} itself, which leads to no other host", "the name of another port"
 )
 
 MAC_MISSING = Rule("the endpoint has no mac, and network {network} has declared members only", "give it a mac")

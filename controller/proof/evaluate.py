@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 from controller.errors import TripointError
 from controller.flow.actions import Action, Clone, Learn, Load, Move, Output, PopVlan, PushVlan, Resubmit, SetField
-from controller.flow.fields import FIELDS, IN_PORT, TUN_ID, VLAN_VID, Field, Slice, Term
+from controller.flow.fields import FIELDS, IN_PORT, LOCAL_PORT, TUN_ID, VLAN_VID, Field, Slice, Term
 from controller.flow.flow import Flow
 from controller.flow.packet import ETH_VLAN, SLL_OPTION, TLL_OPTION, WIDTHS, Packet, has_header, packet
 
@@ -26,7 +26,6 @@ MAX_TAGS: Final = 2
 """How many tags a packet can have in Open vSwitch (FLOW_MAX_VLAN_HEADERS)."""
 _VLAN_PRESENT: Final = 0x1000
 _FIRST_RESERVED_PORT: Final = 0xFFFFFF00
-_LOCAL_PORT: Final = 0xFFFFFFFE
 
 _HEADERS: Final = tuple(field for field in FIELDS if field.name in WIDTHS)
 _READ_ONLY: Final = ("eth_type", "nw_proto")
@@ -209,7 +208,7 @@ class _Walk:
                     assert_never(never)
 
     def _output(self, port: int) -> None:
-        if port >= _FIRST_RESERVED_PORT and port != _LOCAL_PORT:
+        if port >= _FIRST_RESERVED_PORT and port != LOCAL_PORT:
             raise EvaluationError(f"output to the reserved port {port:#x} is not modelled")
         if port != self.values[IN_PORT.index]:
             self.outputs.append((port, self._packet()))

@@ -19,13 +19,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from controller.flow.fields import LOCAL_PORT
 from controller.flow.flow import Flow
 from controller.flow.frame import form_frame
 from controller.flow.packet import Packet, raw
 from tests.trace.unixctl import ControlSocket
 
 BRIDGE = "br0"
-_OUTPUT = re.compile(r"^ *output:(\d+)\n( *>> skipping output to input port)?", re.MULTILINE)
+_OUTPUT = re.compile(r"^ *(?:output:(\d+)|LOCAL)\n( *>> skipping output to input port)?", re.MULTILINE)
 _GIVEN_UP = re.compile(r">> (?!skipping output to input port|Nonexistent output port).*")
 _SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _WAIT_S = 10
@@ -77,7 +78,7 @@ class Switch:
         text = self.trace_text(in_port, frame)
         given_up = _GIVEN_UP.search(text)
         assert not given_up, text
-        return tuple(int(port) for port, skipped in _OUTPUT.findall(text) if not skipped)
+        return tuple(int(port or LOCAL_PORT) for port, skipped in _OUTPUT.findall(text) if not skipped)
 
     def trace_text(self, in_port: int, frame: Packet) -> str:
         return self._control.call("ofproto/trace", BRIDGE, f"in_port={in_port}", form_frame(frame).hex())

@@ -20,7 +20,7 @@ from controller.flow.actions import (
     Resubmit,
     SetField,
 )
-from controller.flow.fields import Field, Slice, Term, whole
+from controller.flow.fields import LOCAL_PORT, Field, Slice, Term, whole
 from controller.flow.flow import OWNER_LEARNED, Flow
 from controller.flow.frame import form_frame, parse_frame
 from controller.proof.evaluate import MAX_TAGS, EvaluationError, LearnedFlow, Result, Tables, evaluate
@@ -179,7 +179,7 @@ def test_real_frames_leave_as_the_evaluator_says_on_random_tables(switch_with_po
         learned: tuple[LearnedFlow, ...] = ()
         for port, frame in seeded(seed).frames:
             result = evaluate_or_none(tables, port, frame, learned, 1)
-            if result is None:
+            if result is None or port == LOCAL_PORT:  # it has no dummy that writes a file
                 continue
             learned = result.learned
             sent = switch_with_ports.pass_through(port, form_frame(frame), PORTS)

@@ -20,6 +20,7 @@ from typing import Protocol, TypeVar
 from hypothesis import strategies as st
 
 from controller.flow import packet as p
+from controller.flow.fields import LOCAL_PORT
 from controller.flow.packet import Packet
 from controller.mac import Mac
 from controller.policy.model import Address, Attach, Endpoint, Members, Network, Policy, Vlan, ips_in
@@ -156,8 +157,11 @@ def _retag(endpoints: list[Endpoint], networks: dict[str, Network]) -> list[Endp
 
 
 def make_bindings(pick: Pick, policy: Policy) -> dict[str, int]:
-    """Most endpoints, each on a port of its own."""
-    return {name: at + 1 for at, name in enumerate(policy.endpoints) if pick([True] * 7 + [False])}
+    """Most endpoints, each on a port of its own; the last one sometimes on the bridge's own."""
+    bound = {name: at + 1 for at, name in enumerate(policy.endpoints) if pick([True] * 7 + [False])}
+    if bound and pick([False] * 3 + [True]):
+        bound[list(bound)[-1]] = LOCAL_PORT
+    return bound
 
 
 def make_arrival(pick: Pick, policy: Policy, bound: dict[str, int]) -> tuple[int, Packet]:

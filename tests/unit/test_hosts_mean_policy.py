@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from controller.flow.fields import LOCAL_PORT
 from controller.flow.packet import Packet
 from controller.pipeline.compile import Carrier, compile_bridge
 from controller.policy.meaning import deliver
@@ -81,13 +82,17 @@ def join(case: Case, seed: int, ways: str) -> Fabric:
     return Fabric(policy, tuple(hosts), ways)
 
 
+def is_member(port: int) -> bool:
+    return port < TRUNK or port == LOCAL_PORT
+
+
 def send(tables: list[Tables], host: int, port: int, frame: Packet) -> tuple[Counter[tuple[int, Packet]], list[Seen]]:
     """What members get, and what is seen between hosts. What is on the trunk reaches every other host."""
     got: Counter[tuple[int, Packet]] = Counter()
     between: list[Seen] = []
     result = evaluate(tables[host], port, frame)
     for (out, packet), key in zip(result.outputs, result.keys, strict=True):
-        if out < TRUNK:
+        if is_member(out):
             got[out, packet] += 1
             continue
         between.append(Seen(key if out >= TUNNEL else 0, packet))
@@ -96,7 +101,7 @@ def send(tables: list[Tables], host: int, port: int, frame: Packet) -> tuple[Cou
                 continue
             arrives, tunnel_key = (TUNNEL + host, key) if out >= TUNNEL else (TRUNK, 0)
             for far_out, far_packet in evaluate(far, arrives, packet, tunnel_key=tunnel_key).outputs:
-                assert far_out < TRUNK, "from one host to a third"
+                assert is_member(far_out), "from one host to a third"
                 got[far_out, far_packet] += 1
     return got, between
 

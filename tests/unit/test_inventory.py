@@ -33,8 +33,9 @@ def test_reappearing_port_is_bound_with_its_new_ofport() -> None:
     assert bind(POLICY, [bridge(1, web0=9)], gone).seats[Dpid(1)] == {"web": 9}
 
 
-def test_the_bridges_own_local_port_is_never_bound() -> None:
-    assert bind(POLICY, [bridge(1, web0=LOCAL)], Bindings()).home == {}
+def test_the_bridges_own_local_port_is_bound_and_no_reserved_one() -> None:
+    assert bind(POLICY, [bridge(1, web0=LOCAL)], Bindings()).seats[Dpid(1)] == {"web": LOCAL}
+    assert bind(POLICY, [bridge(1, web0=0xFFFFFFFD)], Bindings()).home == {}
 
 
 def test_second_bridge_with_the_same_port_takes_nothing_away() -> None:

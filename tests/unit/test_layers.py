@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "switch": {"flow"},
     "openflow": {"errors", "diff", "flow", "switch", "mac"},
     "control": {"errors", "policy"},
-    "inventory": {"hosts", "policy", "pipeline", "tunnels"},
+    "inventory": {"flow", "hosts", "policy", "pipeline", "tunnels"},
     "mtu": {"hosts", "inventory", "policy", "tunnels"},
     "host_plan": {"errors", "hosts", "inventory", "mtu", "policy", "tunnels"},
     "tunnels": {"policy"},

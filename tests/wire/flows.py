@@ -39,6 +39,9 @@ _NOT_SET = {f.ICMPV6_TYPE, f.ICMPV6_CODE, f.VLAN_VID}
 """Not set at random: a type other than NS and NA takes the prerequisite of the ND fields away; no tag, no VID."""
 
 
+_PORT = st.one_of(st.integers(1, 0xFE00), st.just(f.LOCAL_PORT))
+
+
 def _value(field: Field) -> st.SearchStrategy[int]:
     if field is f.IN_PORT:
         return st.integers(1, 0xFE00)
@@ -51,7 +54,7 @@ def _value(field: Field) -> st.SearchStrategy[int]:
 
 @st.composite
 def _term(draw: st.DrawFn, field: Field) -> Term:
-    value = draw(_value(field))
+    value = draw(_PORT if field is f.IN_PORT else _value(field))
     if field in _EXACT_ONLY or field is f.VLAN_VID or draw(st.booleans()):
         return field(value)
     if field.form is f.Form.IPV6:
@@ -73,7 +76,7 @@ def _action(draw: st.DrawFn, settable: Sequence[Field], depth: int) -> tuple[Act
     kinds = ["output", "set", "load", "move", "resubmit", "vlan"] + (["clone", "learn"] if depth else [])
     match draw(st.sampled_from(kinds)):
         case "output":
-            return (Output(draw(st.integers(1, 0xFE00))),)
+            return (Output(draw(_PORT)),)
         case "set":
             field = draw(st.sampled_from(settable))
             return (SetField(field, draw(_value(field))),)

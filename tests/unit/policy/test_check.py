@@ -152,10 +152,11 @@ def test_third_endpoint_on_a_port_clashes_with_one_it_really_meets() -> None:
     ]
 
 
-def test_local_port_of_the_hosts_bridge_carries_no_endpoint() -> None:
-    hosts = {"boxA": {"bridge": "br0"}}
+def test_local_port_of_the_hosts_bridge_is_a_member_and_no_trunk() -> None:
     endpoints = {"a": {"network": "green", "port": "br0", "host": "boxA"}}
-    assert [path for path, _ in found(policy(GREEN_PINK, endpoints, hosts))] == ["/endpoints/a/port"]
+    assert found(policy(GREEN_PINK, endpoints, {"boxA": {"bridge": "br0"}})) == []
+    hosts = {"boxA": {"bridge": "br0", "trunk": "br0"}}
+    assert [path for path, _ in found(policy(GREEN_PINK, {}, hosts))] == ["/hosts/boxA/trunk"]
 
 
 def test_address_lies_in_the_cidrs_of_its_network() -> None:
