@@ -13,6 +13,7 @@ from controller.inventory import BridgePorts
 from controller.loop import Waiter
 from controller.pipeline.compile import NOTHING, Compiled
 from controller.pipeline.tally import Tally
+from controller.pipeline.view import ABLE, BridgeView
 from controller.policy.model import Dpid
 from controller.switch import Switch
 
@@ -40,6 +41,7 @@ class Bridge:
         self.port_events: list[tuple[int, str | None]] = []
         self.gone_at_s = 0.0
         self.seats: Mapping[str, int] = {}
+        self.view = ABLE
         self.compiled: Compiled = NOTHING
         self.tally = Tally()
         self.installed: set[int] | None = None
@@ -77,6 +79,10 @@ class Bridge:
         """A connection begins: nothing is known of what is installed."""
         self.switch, self.peer, self.retry_s = switch, switch.peer, FIRST_RETRY_S
         self.forget_installed()
+
+    def see_abilities(self, switch: Switch) -> None:
+        """What the switch, now prepared, can do."""
+        self.view = BridgeView(switch.advertises)
 
     def see_ports(self, ports: Mapping[str, int]) -> None:
         """Every port there is; the bridge has the name of its local port."""

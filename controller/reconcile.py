@@ -99,6 +99,7 @@ class Reconciler:
         LOG.info("bridge connected dpid=%016x peer=%s", dpid, switch.peer)
         try:
             switch.prepare()
+            bridge.see_abilities(switch)
             while switch.alive:
                 self._serve(bridge, switch)
         except SwitchError as error:
@@ -266,7 +267,9 @@ class Reconciler:
         compiled: dict[Dpid, Compiled] = {}
         differences: dict[Dpid, Difference[int, Flow]] = {}
         for dpid, bridge in bridges.items():
-            compiled[dpid] = compile_bridge(policy, bindings.seats[dpid], bridge.compiled, carriers.get(dpid, ()))
+            compiled[dpid] = compile_bridge(
+                policy, bindings.seats[dpid], bridge.compiled, carriers.get(dpid, ()), bridge=bridge.view
+            )
             differences[dpid] = bridge.tally.difference(bridge.compiled, compiled[dpid])
         return Draft(
             document, policy, bindings, compiled, differences, plan_hosts(policy, bindings, seen, self._host_plan)

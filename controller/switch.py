@@ -46,7 +46,12 @@ class Switch(Protocol):
     def alive(self) -> bool: ...
 
     def prepare(self) -> None:
-        """Set on the switch what the flows rely on; what is set so already does not change."""
+        """Set on the switch what the flows rely on; what is set so already does not change. Find out what it can do."""
+        ...
+
+    @property
+    def advertises(self) -> bool:
+        """Whether its datapath can make neighbor advertisements; known once it is prepared."""
         ...
 
     def read_ports(self) -> Mapping[str, int]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from topologies.capture import Notebook, Sighting
-from topologies.spec import Carries, Expect, Lab
+from topologies.spec import Carries, Encapsulation, Expect, Lab
 from topologies.verdict import ALIVE, NOTHING, Row, Verdict
 
 THROUGHOUT = "all of the above"
+_TUNNELS = {kind.value for kind in Encapsulation}
 
 
 def cable_row(carries: Carries, lab: Lab, notebook: Notebook, mute: str) -> Row:
@@ -21,7 +24,7 @@ def cable_row(carries: Carries, lab: Lab, notebook: Notebook, mute: str) -> Row:
     for (node, interface, mac, tags), sighting in notebook.tags.items():
         if (node, interface) not in places:
             continue
-        tag = tags[0] if tags else "plain"
+        tag = _as_listed(tags[0] if tags else "plain", senders)
         if len(tags) <= 1 and tag in senders and (not senders[tag] or mac in senders[tag]):
             found[tag] += sighting.count
         else:
@@ -42,3 +45,11 @@ def cable_row(carries: Carries, lab: Lab, notebook: Notebook, mute: str) -> Row:
         why=carries.why,
         hostile=True,
     )
+
+
+def _as_listed(tag: str, listed: Container[str]) -> str:
+    """ARP counts as plain, and a tunnel of any kind by its VNI alone, where nothing more is listed for it."""
+    if tag in listed:
+        return tag
+    kind, _, number = tag.partition(" ")
+    return "plain" if tag == "arp" else f"vni {number}" if kind in _TUNNELS else tag

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from topologies import frames
 from topologies.netns import NetworkError, inside
-from topologies.spec import Address
+from topologies.spec import Address, Encapsulation, Point
 from topologies.traffic import CANARY_MAC, ECHO_PORT, MARK
 
 _ETH_P_ALL = 3
@@ -50,15 +50,17 @@ class Sighting:
 
 @dataclass
 class Notebook:
-    """What the captures of a lab saw. ports: TCP or UDP port of a probe -> its mark."""
+    """What the captures of a lab saw. ports: TCP or UDP port of a probe -> its mark. l4_ports: of tunnels over UDP."""
 
     ports: dict[int, int] = field(default_factory=dict)
+    l4_ports: Mapping[int, Encapsulation] = field(default_factory=lambda: frames.WELL_KNOWN)
     impostors: set[int] = field(default_factory=set)
     """Marks of frames that an impostor sends: they say nothing about what a host puts on a cable."""
     tags: dict[tuple[str, str, str, tuple[str, ...]], Sighting] = field(default_factory=dict)
     """(node, interface, source MAC, tags with the outermost first), without canaries and impostors' frames
 
-    A tag is written `vid 10`. A tunnel counts as one, `vni 5010`, and then the MAC is that of the frame inside.
+    A tag is written `vid 10`. A tunnel counts as one, `vxlan 5010`, and then the MAC is that of the frame inside. Of
+    frames without any, those of ARP are under `arp`.
     """
     marks: dict[tuple[int, str, str, int | None], Sighting] = field(default_factory=dict)
     """(mark, node, interface, outermost VID)"""
@@ -70,8 +72,9 @@ class Notebook:
     def note(self, node: str, interface: str, frame: bytes, trunk: bool = False) -> None:
         """trunk: other hosts are at the cable's end, so that frames may be inside a tunnel's."""
         tags: tuple[str, ...] = ()
-        if trunk and (inside_tunnel := frames.tunnelled(frame)) is not None:
-            tags, frame = (f"vni {inside_tunnel[0]}",), inside_tunnel[1]
+        if trunk and (inside_tunnel := frames.tunnelled(frame, self.l4_ports)) is not None:
+            kind, vni, frame = inside_tunnel
+            tags = (f"{kind.value} {vni}",)
         vid = int.from_bytes(frame[14:16], "big") & 0xFFF if frame[12:14] in (b"\x81\x00", b"\x88\xa8") else None
         marked, seen = MARK.search(frame), frames.read(frame)
         mark = int(marked[1], 16) if marked is not None else None
@@ -79,6 +82,8 @@ class Notebook:
             mark = self.ports.get(seen.ports[0]) or self.ports.get(seen.ports[1])
         if mark not in self.impostors and seen.source != CANARY_MAC:
             tags += tuple(f"vid {one}" for one in seen.tags)
+            if not tags:
+                tags = ("arp",) if seen.ethertype == frames.ARP else ()
             self.tags.setdefault((node, interface, seen.source, tags), Sighting()).note(frame)
         if seen.answers is not None:
             key = (*seen.answers, node, interface)
@@ -154,26 +159,26 @@ class Captures:
         self.notebook = notebook
         self._open: dict[tuple[str, str], socket.socket] = {}
         self._lost: dict[tuple[str, str], int] = {}
-        self._outward: set[tuple[str, str]] = set()
 
-    def add(self, node: str, namespace: str, interface: str, outward: bool) -> None:
-        """outward: for what goes out there, in place of what comes in. Raises NetworkError."""
-        if outward:
-            self._outward.add((node, interface))
-        handle = packet_socket(namespace, interface, receive=True)
-        self._open[node, interface] = handle
-        asyncio.get_running_loop().add_reader(handle, self._read, node, interface, handle)
+    def add(self, point: Point, namespace: str) -> None:
+        """Of a trunk's end: for what goes out there, in place of what comes in. Raises NetworkError."""
+        handle = packet_socket(namespace, point.interface, receive=True)
+        self._open[point.node, point.interface] = handle
+        asyncio.get_running_loop().add_reader(handle, self._read, point, handle)
 
-    def _read(self, node: str, interface: str, handle: socket.socket) -> None:
+    def _read(self, point: Point, handle: socket.socket) -> None:
         for _ in range(_READS_AT_ONCE):
             got = receive(handle)
             if got is None:
                 return
             frame, outgoing = got
-            wanted = outgoing if (node, interface) in self._outward else not outgoing
             # A canary comes in from the far end of the cable, also where only what goes out matters.
-            if wanted or frame[6:12] == frames.mac_bytes(CANARY_MAC):
-                self.notebook.note(node, interface, frame, (node, interface) in self._outward)
+            if outgoing is not point.trunk and frame[6:12] != frames.mac_bytes(CANARY_MAC):
+                continue
+            # Where tunnels end at a host's own address, a switch in the kernel is handed them through this device.
+            if point.local and frames.tunnelled(frame, self.notebook.l4_ports) is not None:
+                continue
+            self.notebook.note(point.node, point.interface, frame, point.trunk)
 
     def lost(self, node: str, interface: str) -> int:
         """Frames that the kernel could not keep for this capture since the last call."""

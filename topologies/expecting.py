@@ -13,6 +13,7 @@ from topologies.spec import (
     Attack,
     Carries,
     Conduct,
+    Encapsulation,
     Expect,
     Expectation,
     Hostile,
@@ -25,6 +26,10 @@ from topologies.spec import (
 
 BY_HAND = (Via.BROADCAST, Via.MULTICAST, Via.UNKNOWN_UNICAST)
 """What an impostor can be expected to reach with: it has no network stack that could take an answer."""
+
+_TUNNELS = ("vni", *(kind.value for kind in Encapsulation))
+_TUNNEL_HINT = "'vni 5010', or by its kind " + ", ".join(f"'{kind.value} 5010'" for kind in Encapsulation)
+_WITHOUT_A_TAG = ("plain", "arp")
 
 
 class ExpectationReader(Reader):
@@ -88,15 +93,15 @@ class ExpectationReader(Reader):
                     yield Hostile(sender, attack, unseen, claiming, during, why)
 
     def cables(self, lab: Lab, value: object, path: str) -> Iterable[Carries]:
-        """`{cable: br-a:trunk, carries: {100: [web1, web3], plain: web5, vni 5010: web6}}`."""
+        """`{cable: br-a:trunk, carries: {100: [web1, web3], plain: web5, vni 5010: web6, arp: []}}`."""
         known = self.mapping(value, path, ("cable", "carries", "why"), ("cable", "carries"))
         tags: list[tuple[str, tuple[str, ...]]] = []
         for key, who in self.mapping(known.get("carries", {}), below(path, "carries"), None).items():
             at = below(path, "carries", key)
             kind, _, number = key.rpartition(" ")
-            most = {"": 4094, "vni": (1 << 24) - 1}.get(kind, 0)
-            if key != "plain" and not (number.isdecimal() and bool(not kind) <= int(number) <= most):
-                self.bad(at, f"{key!r} is not a VLAN", "1 to 4094, plain, or in a tunnel 'vni 5010'")
+            most = 4094 if not kind else (1 << 24) - 1 if kind in _TUNNELS else 0
+            if key not in _WITHOUT_A_TAG and not (number.isdecimal() and bool(not kind) <= int(number) <= most):
+                self.bad(at, f"{key!r} is not a VLAN", f"1 to 4094, plain, arp, or in a tunnel {_TUNNEL_HINT}")
                 continue
             names = tuple(self.where(lab, name, p) for name, p in self.one_or_more(who, at))
             tags.append((f"vid {key}" if key.isdecimal() else key, names))
@@ -113,7 +118,7 @@ class ExpectationReader(Reader):
         if addresses and isinstance(value, str) and as_address(value) is not None:
             return str(ipaddress.ip_address(value))
         names = [*lab.nodes, *lab.impostors, *(f"{p.node}:{p.device}" for p in lab.all_points)]
-        names += [str(lab.cable_end(p)) for p in lab.trunk_ends] if trunks else []
+        names += [str(lab.cable_end(p)) for p in lab.cable_ends] if trunks else []
         hint = near(str(value), names)
         if isinstance(value, str) and value in lab.nodes:
             self.bad(path, f"{value!r} has no interface")

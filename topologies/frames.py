@@ -1,16 +1,19 @@
 """Ethernet frames made and read by hand: what the labs send past the kernel, and what captures say. PURE.
 
 MACs and addresses are text and `ipaddress` values here; a frame is bytes without preamble and FCS.
-Sources: IEEE 802.3, 802.1Q; RFC 826 (ARP), 791 (IPv4), 792 (ICMP), 8200 (IPv6), 4443, 4861 (ND), 768 (UDP), 9293 (TCP).
+Sources: IEEE 802.3, 802.1Q; RFC 826 (ARP), 791 (IPv4), 792 (ICMP), 8200 (IPv6), 4443, 4861 (ND), 768 (UDP), 9293 (TCP);
+7348 (VXLAN), 8926 (Geneve), 2784 and 2890 (GRE with a key).
 """
 
 from __future__ import annotations
 
 import ipaddress
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
-from topologies.spec import Address
+from topologies.spec import L4_PORTS, Address, Encapsulation
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 LINK_LOCAL_GROUP = "01:80:c2:00:00:0e"
@@ -21,7 +24,7 @@ EXPERIMENTAL = 0x88B5
 """IEEE 802 local experimental ethertype 1: the canary's, so that no protocol stack acts on it."""
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 GRE = 47
-VXLAN_PORT, GENEVE_PORT = 4789, 6081
+_TRANSPARENT_ETHERNET = 0x6558
 MINIMUM_BYTES = 60
 
 
@@ -227,8 +230,26 @@ def read(frame: bytes) -> Seen:
     return plain
 
 
-def tunnelled(frame: bytes) -> tuple[int, bytes] | None:
-    """(VNI, the frame inside) of VXLAN (RFC 7348), Geneve (RFC 8926) or GRE with a key (RFC 2890), over either IP."""
+def encapsulated(kind: Encapsulation, vni: int, source: Party, target: Party, inner: bytes) -> bytes:
+    """The frame inside a tunnel's. source, target: the tunnel's ends; the target's port is the tunnel's own."""
+    match kind:
+        case Encapsulation.VXLAN:
+            return udp(source, target, struct.pack("!II", 1 << 27, vni << 8) + inner)
+        case Encapsulation.GENEVE:
+            return udp(source, target, struct.pack("!HHI", 0, _TRANSPARENT_ETHERNET, vni << 8) + inner)
+        case Encapsulation.GRE:
+            return _framed(source, target, GRE, struct.pack("!HHI", 1 << 13, _TRANSPARENT_ETHERNET, vni) + inner)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+WELL_KNOWN = {port: kind for kind, port in L4_PORTS.items()}
+
+
+def tunnelled(
+    frame: bytes, l4_ports: Mapping[int, Encapsulation] = WELL_KNOWN
+) -> tuple[Encapsulation, int, bytes] | None:
+    """(kind, VNI, the frame inside) of VXLAN, Geneve or GRE with a key, over either IP. l4_ports: UDP port -> kind."""
     head = frame[12:14]
     if head == b"\x08\x00" and len(frame) >= 34:
         protocol, body = frame[23], frame[14 + (frame[14] & 15) * 4 :]
@@ -236,13 +257,13 @@ def tunnelled(frame: bytes) -> tuple[int, bytes] | None:
         protocol, body = frame[20], frame[54:]
     else:
         return None
-    port = int.from_bytes(body[2:4], "big")
-    if protocol == UDP and port == VXLAN_PORT and len(body) >= 16:
-        return int.from_bytes(body[12:15], "big"), body[16:]
-    if protocol == UDP and port == GENEVE_PORT and len(body) >= 16:
-        return int.from_bytes(body[12:15], "big"), body[16 + (body[8] & 0x3F) * 4 :]
+    kind = l4_ports.get(int.from_bytes(body[2:4], "big")) if protocol == UDP and len(body) >= 16 else None
+    if kind is Encapsulation.VXLAN:
+        return kind, int.from_bytes(body[12:15], "big"), body[16:]
+    if kind is Encapsulation.GENEVE:
+        return kind, int.from_bytes(body[12:15], "big"), body[16 + (body[8] & 0x3F) * 4 :]
     if protocol == GRE and body[:4] == b"\x20\x00\x65\x58" and len(body) >= 8:
-        return int.from_bytes(body[4:8], "big"), body[8:]
+        return Encapsulation.GRE, int.from_bytes(body[4:8], "big"), body[8:]
     return None
 
 

@@ -175,11 +175,14 @@ class _LabReader(ExpectationReader):
 
     def bridge(self, name: str, value: object, path: str, index: int) -> Bridge:
         self.text(name, path, _DEVICE, "at most 15 letters, digits, - and _")
-        keys = ("node", "mac", "fail_mode", "controlled", "flows", "addresses", "fabric")
+        keys = ("node", "mac", "fail_mode", "controlled", "flows", "addresses", "fabric", "managed")
         known = self.mapping(value, path, keys, ("node",))
         fabric = self.flag(known.get("fabric", False), below(path, "fabric"))
         if fabric and (others := sorted(set(known) - {"node", "mac", "fabric"})):
             self.bad(path, f"a fabric has no {' and no '.join(others)}", "it forwards by MAC and VLAN, and no more")
+        managed = self.flag(known.get("managed", False), below(path, "managed"))
+        if managed and (others := sorted(set(known) - {"node", "mac", "addresses", "managed"})):
+            self.bad(path, f"a managed bridge has no {' and no '.join(others)}", "the controller makes it")
         if known.get("fail_mode", "secure") not in ("secure", "standalone"):
             self.bad(below(path, "fail_mode"), f"{shown(known['fail_mode'])} is unknown", "secure or standalone")
         flows = tuple(self.text(item, at) for item, at in self.several(known.get("flows"), below(path, "flows")))
@@ -195,30 +198,44 @@ class _LabReader(ExpectationReader):
             flows,
             self.addresses(known, path),
             fabric,
+            managed,
         )
 
     def impostors(self, lab: Lab, value: object) -> dict[str, Impostor]:
-        """`{at: BRIDGE:PORT, like: NODE, vid: 100}`: whose frames are put in at a trunk's end."""
+        """`{at: BRIDGE:PORT, like: NODE, vid: 100}`: whose frames are put in at a trunk's end, by `vni` in tunnels."""
         found: dict[str, Impostor] = {}
         for name, item in self.mapping(value, "/impostors", None).items():
             path = below("/impostors", name)
             self.text(name, path, _NAME, "letters, digits, - and _, at most 32")
             if name in lab.nodes or name in lab.bridges:
                 self.bad(path, f"{name!r} is a node's or a bridge's name too")
-            known = self.mapping(item, path, ("at", "like", "vid"), ("at", "like"))
+            known = self.mapping(item, path, ("at", "like", "vid", "vni", "vtep"), ("at", "like"))
             at = self.text(known.get("at", ""), below(path, "at"))
             ends = [p for p in lab.trunk_ends if str(lab.cable_end(p)) == at]
             if not ends:
                 names = [str(lab.cable_end(p)) for p in lab.trunk_ends]
                 self.bad(below(path, "at"), f"{at!r} is no end of a cable between bridges", ", ".join(names))
             like = self.where(lab, known.get("like"), below(path, "like"))
-            vid = known.get("vid")
-            if vid is not None and (not isinstance(vid, int) or isinstance(vid, bool) or not 1 <= vid <= 4094):
-                self.bad(below(path, "vid"), f"{shown(vid)} is not a VLAN", "1 to 4094")
-                vid = None
+            vid, vni = (self.number(known, key, path, most) for key, most in (("vid", 4094), ("vni", (1 << 24) - 1)))
+            vtep = None
+            if "vtep" in known:
+                vtep = self.parsed(known["vtep"], below(path, "vtep"), ipaddress.ip_address, "an address")
+                if vni is None:
+                    self.bad(below(path, "vtep"), "'vtep' stands beside 'vni' only")
             if ends:
-                found[name] = Impostor(name, lab.cable_end(ends[0]), like, vid)
+                found[name] = Impostor(name, lab.cable_end(ends[0]), like, vid, vni, vtep)
+                points = replace(lab, impostors=found).points(name)
+                if vni is not None and points and points[0].tunnels is None:
+                    hint = "it and those of other hosts have addresses of one subnet"
+                    self.bad(below(path, "vni"), f"{at!r} is at no end of tunnels", hint)
         return found
+
+    def number(self, known: dict[str, Any], key: str, path: str, most: int) -> int | None:
+        value = known.get(key)
+        if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most):
+            return value
+        self.bad(below(path, key), f"{shown(value)} is not a {'VLAN' if key == 'vid' else key}", f"1 to {most}")
+        return None
 
     def links(self, value: object) -> list[Link]:
         found: list[Link] = []
@@ -265,22 +282,32 @@ class _LabReader(ExpectationReader):
                     self.bad(below("/nodes", node.name, "interfaces", face.name), "no link leads to this interface")
 
     def policy_ports(self, lab: Lab) -> None:
-        """Ports and bridges that the policy names exist, as far as its shape can be told without the controller."""
+        """Ports and bridges that the policy names exist, as far as its shape can be told without the controller.
+
+        A managed host's patch and internal ports are made by the controller, and need no cable.
+        """
         ports = {name: {e.name for k in lab.links for e in (k.a, k.b) if e.owner == name} for name in lab.bridges}
         everywhere = {port for of_one in ports.values() for port in of_one}
         there: dict[str, set[str]] = {}
+        managed = {name: bridge.node for name, bridge in lab.bridges.items() if bridge.managed}
         for name, host in _mappings(lab.policy, "hosts"):
             bridge = host.get("bridge")
             if isinstance(bridge, str) and bridge not in lab.bridges:
                 self.bad(below("/policy/hosts", name, "bridge"), f"no bridge {bridge!r}", near(bridge, lab.bridges))
             there[name] = ports.get(bridge, everywhere) if isinstance(bridge, str) else everywhere
             trunk = host.get("trunk")
-            if isinstance(trunk, str) and trunk not in there[name]:
+            if isinstance(trunk, str) and trunk not in there[name] and "patch" not in host:
                 path = below("/policy/hosts", name, "trunk")
                 self.bad(path, f"no link leads to a bridge port {trunk!r}", near(trunk, there[name]))
+            node = managed.get(bridge) if isinstance(bridge, str) else None
+            if node is not None and host.get("ovsdb") in (f"unix:{node}", f"from:{node}"):
+                del managed[bridge]
+        for bridge, node in managed.items():
+            hint = f'a host with {{bridge: {bridge}, ovsdb: "unix:{node}"}}'
+            self.bad(below("/bridges", bridge, "managed"), "no host in the policy has it", hint)
         for name, endpoint in _mappings(lab.policy, "endpoints"):
             port, found = endpoint.get("port"), there.get(str(endpoint.get("host")), everywhere)
-            if isinstance(port, str) and port not in found:
+            if isinstance(port, str) and port not in found and endpoint.get("interface") != "internal":
                 path = below("/policy/endpoints", name, "port")
                 self.bad(path, f"no link leads to a bridge port {port!r}", near(port, found))
 

@@ -90,6 +90,17 @@ def batch(lines: Iterable[str], namespace: str | None = None) -> None:
         run(["ip", *(() if namespace is None else ("-n", namespace)), "-batch", "-"], text + "\n")
 
 
+def address_lines(device: str, holder: object) -> list[str]:
+    """Lines for `batch` that give a device what has `addresses`, and maybe `routes`."""
+    lines = []
+    for address in getattr(holder, "addresses", ()):
+        lines.append(f"address replace {address} dev {device}" + (" nodad" if address.version == 6 else ""))
+    for route in getattr(holder, "routes", ()):
+        via = "" if route.via is None else f" via {route.via}"
+        lines.append(f"route add {route.to}{via} dev {device}")
+    return lines
+
+
 def names() -> set[str]:
     """Every named namespace of the machine."""
     try:

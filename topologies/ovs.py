@@ -13,8 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from topologies import netns
 from topologies.daemons import Daemon, Start, start
 from topologies.netns import NetworkError, run
+from topologies.records import Record
+from topologies.spec import Bridge
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 SERVER, SWITCH = "ovsdb-server", "ovs-vswitchd"
@@ -57,6 +60,11 @@ class Switch:
         return run(["ovs-appctl", "-t", f"{self.directory}/vswitchd.ctl", *words], env=self.environment)
 
 
+def switch_of(record: Record, node: str) -> Switch:
+    """The Open vSwitch of a node, whether for its bridges or for its tags."""
+    return Switch(record.namespaces[node], record.directory / node)
+
+
 def datapath_type() -> str:
     """`system` where the kernel has openvswitch, else `netdev`. TRIPOINT_LAB_DATAPATH overrides it."""
     chosen = os.environ.get("TRIPOINT_LAB_DATAPATH")
@@ -91,7 +99,9 @@ def start_program(switch: Switch, program: str, env: dict[str, str], tied: bool)
     there = switch.directory
     words = ["ip", "netns", "exec", switch.namespace, SWITCH, switch.database, f"--unixctl={there}/vswitchd.ctl"]
     if program == SERVER:
-        words = [SERVER, f"{there}/conf.db", f"--remote=punix:{there}/db.sock", f"--unixctl={there}/ovsdb.ctl"]
+        managers = "db:Open_vSwitch,Open_vSwitch,manager_options"
+        words = [SERVER, f"{there}/conf.db", f"--remote=punix:{there}/db.sock", f"--remote={managers}"]
+        words.append(f"--unixctl={there}/ovsdb.ctl")
     words += ["--no-chdir", "-vconsole:off", "-vsyslog:off", "-vfile:info", f"--log-file={there}/{program}.log"]
     try:
         env = {**switch.environment, **env}
@@ -156,3 +166,25 @@ def add_bridge(switch: Switch, plan: BridgePlan) -> None:
         words += ["--", "set-controller", plan.name, plan.controller]
         words += ["--", "set", "controller", plan.name, "max_backoff=1000", "inactivity_probe=5000"]
     switch.vsctl(*words[1:])
+
+
+def set_up_local_port(switch: Switch, bridge: Bridge) -> None:
+    """The bridge's own port, from when the daemon has made it: its addresses, and nothing that it says by itself.
+
+    Raises NetworkError.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while bridge.name not in netns.link_names(switch.namespace):
+        if time.monotonic() > deadline:
+            raise NetworkError(f"bridge {bridge.name} in {switch.namespace} is not made")
+        time.sleep(0.01)
+    if not any(a.version == 6 for a in bridge.addresses):
+        netns.sysctl(switch.namespace, f"net/ipv6/conf/{bridge.name}/disable_ipv6", "1")
+    if bridge.fabric:
+        return
+    if bridge.managed:
+        # The MAC that the lab file knows it by; whoever manages the bridge leaves this key to others.
+        switch.vsctl("set", "bridge", bridge.name, f'other_config:hwaddr="{bridge.mac}"')
+    netns.checksums_in_software(switch.namespace, bridge.name)
+    lines = [f"link set dev {bridge.name} up", *netns.address_lines(bridge.name, bridge)]
+    netns.batch(lines, switch.namespace)

@@ -24,7 +24,7 @@ class Rest:
 
     url: str
 
-    def ask(self, method: str, path: str, body: object = None, timeout_s: float = 30) -> Any:  # noqa: ANN401
+    def ask(self, method: str, path: str, body: object = None, timeout_s: float = 60) -> Any:  # noqa: ANN401
         """The decoded answer. Raises RestError."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Accept": "application/json", **({} if data is None else {"Content-Type": "application/json"})}
@@ -48,6 +48,11 @@ class Rest:
             return False
         return True
 
+    def hosts(self) -> list[dict[str, Any]]:
+        """What is seen of every host of the policy. Raises RestError."""
+        hosts: list[dict[str, Any]] = self.ask("GET", "/v1/hosts")["hosts"]
+        return hosts
+
     def put_policy(self, document: Mapping[str, object]) -> Any:  # noqa: ANN401
         return self.ask("PUT", "/v1/policy", document)
 
@@ -67,7 +72,7 @@ def _problem(text: bytes) -> str:
 
 
 def missing(rest: Rest, dpids: Mapping[str, str], endpoints: Iterable[str]) -> list[str]:
-    """What is not yet as it must be, a sentence each: bridges (name -> dpid) in force, endpoints bound.
+    """What is not yet as it must be, a sentence each: bridges (name -> dpid) in force, endpoints bound, hosts kept.
 
     Raises RestError.
     """
@@ -81,11 +86,23 @@ def missing(rest: Rest, dpids: Mapping[str, str], endpoints: Iterable[str]) -> l
         elif bridge.get("in_force") != status.get("revision"):
             error = bridge.get("last_error") or "no error said"
             found.append(f"revision {status.get('revision')} is not in force on {name}: {error}")
+    found += [sentence for host in rest.hosts() for sentence in _missing_at(host)]
     bindings = rest.ask("GET", "/v1/bindings")
     if isinstance(bindings, dict):
         bindings = bindings.get("bindings", [])
     bound = {b["endpoint"] for b in bindings if b["state"] == "bound"}
     return found + [f"endpoint {name} is not bound to a port" for name in endpoints if name not in bound]
+
+
+def _missing_at(host: Mapping[str, Any]) -> list[str]:
+    """Of a host whose database the controller keeps: its rows, its members' MTU, its tunnels where they are watched."""
+    name, status = host["name"], host["status"]
+    if status is None:
+        return []
+    if not status["connected"] or not status["in_force"]:
+        return [f"host {name} is not in force: {status['error'] or 'nothing said why'}"]
+    down = (tunnel["peer"] for tunnel in host["tunnels"] if tunnel["up"] is False)
+    return [*status["warnings"], *(f"the tunnel of host {name} to {peer} is down" for peer in down)]
 
 
 def wait_for(done: Callable[[], list[str]], timeout_s: float, healthy: Callable[[], None] = lambda: None) -> None:

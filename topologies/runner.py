@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from topologies import netns, ovs, records
+from topologies import managed, netns, ovs, records, underlay
 from topologies.daemons import Start, start
+from topologies.netns import address_lines
+from topologies.ovs import switch_of
 from topologies.records import MARK_VARIABLE, Record
 from topologies.rest import Rest, RestError, missing, wait_for
-from topologies.spec import Bridge, End, Interface, Lab, Node
+from topologies.spec import End, Interface, Lab, Node
 
 CONTROLLER_TIMEOUT_S = 20.0
 DEFAULT_OPENFLOW_PORT = 6653
@@ -82,11 +81,6 @@ def _controller_log(record: Record) -> list[str]:
     ]
 
 
-def switch_of(record: Record, node: str) -> ovs.Switch:
-    """The Open vSwitch of a node, whether for its bridges or for its tags."""
-    return ovs.Switch(record.namespaces[node], record.directory / node)
-
-
 def vlan_devices() -> bool:
     """Whether the kernel can end VLAN tags itself (8021q)."""
     if Path("/sys/module/8021q").exists():
@@ -103,9 +97,12 @@ class _Builder:
     def __init__(self, lab: Lab, record: Record, controller: Given | None) -> None:
         self.lab, self.record, self.given = lab, record, controller
         self.tied = record.mode != "up"
+        self.called = ""
+        """Where the hosts connect to that do so by themselves."""
         self.kernel_vlans = vlan_devices()
         self.owners = dict.fromkeys(bridge.node for bridge in lab.bridges.values())
-        self.controlled = dict.fromkeys(bridge.node for bridge in lab.bridges.values() if bridge.controlled)
+        own = (bridge.node for bridge in lab.bridges.values() if bridge.controlled and not bridge.managed)
+        self.watched = dict.fromkeys(own)
         self.enders = [n for n in lab.nodes.values() if not self.kernel_vlans and any(f.tagged for f in n.interfaces)]
 
     def build(self) -> None:
@@ -173,10 +170,10 @@ class _Builder:
                 else:
                     self.silence(namespace, face.name)
                 if face.addresses:
-                    lines += [f"link set dev {face.name} arp on", *_address_lines(face.name, face)]
+                    lines += [f"link set dev {face.name} arp on", *address_lines(face.name, face)]
             else:
                 lines.append(f"link set dev {face.name} up")
-                lines += _address_lines(face.name, face)
+                lines += address_lines(face.name, face)
         netns.batch(lines, namespace)
         for name, value in node.sysctls:
             netns.sysctl(namespace, name, value)
@@ -186,7 +183,7 @@ class _Builder:
         lines = []
         for sub in face.tagged:
             lines.append(f"link set dev {face.name}.{sub.vid} address {face.mac} up")
-            lines += _address_lines(f"{face.name}.{sub.vid}", sub)
+            lines += address_lines(f"{face.name}.{sub.vid}", sub)
         return lines
 
     def end_tags(self, node: Node) -> None:
@@ -225,6 +222,8 @@ class _Builder:
 
     def make_bridges(self) -> None:
         for number, bridge in enumerate(self.lab.bridges.values(), 1):
+            if bridge.managed:
+                continue
             switch = switch_of(self.record, bridge.node)
             ends = [end for link in self.lab.links for end in (link.a, link.b) if end.owner == bridge.name]
             # The lab's id makes the datapath id unique, for labs that share a controller.
@@ -235,10 +234,7 @@ class _Builder:
             ovs.add_bridge(switch, ovs.BridgePlan(bridge.name, bridge.mac, dpid, bridge.fail_mode, ports, target))
             if bridge.controlled:
                 self.record.dpids[bridge.name] = dpid
-            if bridge.fabric:
-                netns.sysctl(switch.namespace, f"net/ipv6/conf/{bridge.name}/disable_ipv6", "1")
-            else:
-                _set_up_local_port(switch.namespace, bridge)
+            ovs.set_up_local_port(switch, bridge)
             if bridge.flows:
                 switch.ofctl(
                     "-O",
@@ -256,6 +252,8 @@ class _Builder:
         bridges = [bridge for bridge in self.lab.bridges.values() if bridge.controlled]
         if not bridges:
             return
+        if self.given is not None and managed.calling(self.lab):
+            raise netns.NetworkError("hosts with 'ovsdb: from:NODE' find a controller of the lab's own only")
         there = self.given or self.start_controller()
         self.record.controller = there.url
         sockets = (switch_of(self.record, b.node).controller_socket(b.name) for b in bridges)
@@ -267,16 +265,19 @@ class _Builder:
         app = PROJECT / "apps" / "isolation.py"
         if manager is None or not app.exists():
             raise netns.NetworkError("there is no ryu-manager" if manager is None else f"{app} is missing")
-        openflow, rest = free_port(), free_port()
+        openflow, rest, ovsdb = free_port(), free_port(), free_port()
         self.record.own_controller = True
         words = [manager, str(app), "--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(openflow)]
         words += ["--wsapi-host", "127.0.0.1", "--wsapi-port", str(rest)]
         env = {
             "TRIPOINT_STORE": str(self.record.directory / "store.db"),
-            "TRIPOINT_OVSDB": ",".join(switch_of(self.record, node).database for node in self.controlled),
+            "TRIPOINT_OVSDB": ",".join(switch_of(self.record, node).database for node in self.watched),
             # ryu-manager looks for packages beside itself, and not where the app is.
             "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")])),
         }
+        if managed.calling(self.lab):
+            env["TRIPOINT_OVSDB_LISTEN"] = f"ptcp:{ovsdb}:127.0.0.1"
+            self.called = f"tcp:127.0.0.1:{ovsdb}"
         self.launch("controller", words, env)
         return Given(f"http://127.0.0.1:{rest}", "127.0.0.1", openflow)
 
@@ -294,68 +295,24 @@ class _Builder:
         if self.lab.policy is None or not self.record.controller:
             return
         rest = Rest(self.record.controller)
+        endpoints = self.lab.policy.get("endpoints") or {}
+        expected = list(endpoints) if isinstance(endpoints, dict) else []
 
         def unanswered() -> list[str]:
             rest.ask("GET", "/v1/status")
             return []
 
         wait_for(unanswered, CONTROLLER_TIMEOUT_S, self.healthy)
-        rest.put_policy(with_databases(self.lab.policy, self.record))
-        endpoints = self.lab.policy.get("endpoints") or {}
-        expected = list(endpoints) if isinstance(endpoints, dict) else []
+        managed.call(self.record, self.called)
+        answer = rest.put_policy(managed.with_sockets(self.lab.policy, self.record))
+        wait_for(lambda: managed.find_bridges(rest, self.record), CONTROLLER_TIMEOUT_S, self.healthy)
+        self.record.save()
+        for bridge in self.lab.bridges.values():
+            if bridge.managed:
+                ovs.set_up_local_port(switch_of(self.record, bridge.node), bridge)
+        managed.fit_mtus(self.lab, self.record, answer.get("mtu") or {})
         wait_for(lambda: missing(rest, self.record.dpids, expected), CONTROLLER_TIMEOUT_S, self.healthy)
-
-
-def with_databases(policy: Mapping[str, object], record: Record) -> dict[str, object]:
-    """The policy with the sockets of this lab: `ovsdb: unix:NODE` of a host is the database of that node."""
-    found, hosts = dict(policy), policy.get("hosts")
-    if isinstance(hosts, dict):
-        found["hosts"] = {name: _with_database(host, record) for name, host in hosts.items()}
-    return found
-
-
-def _with_database(host: object, record: Record) -> object:
-    node = str(host.get("ovsdb", "")).removeprefix("unix:") if isinstance(host, dict) else ""
-    if not isinstance(host, dict) or node not in record.namespaces or host["ovsdb"] == node:
-        return host
-    return {**host, "ovsdb": switch_of(record, node).database}
-
-
-def restart_switch(record: Record, node: str) -> None:
-    """Kills a node's ovs-vswitchd, and starts another that finds its bridges in the database.
-
-    Returns when the new one answers, and its bridges' own ports are set up. Raises NetworkError.
-    """
-    switch, lab = switch_of(record, node), record.lab
-    role = f"{ovs.SWITCH} {switch.directory.name}"
-    (old,) = (daemon for daemon in record.daemons if daemon.role == role)
-    os.kill(old.pid, signal.SIGKILL)
-    while old.alive:
-        time.sleep(0.001)
-    record.daemons.remove(old)
-    record.add(ovs.start_program(switch, ovs.SWITCH, {MARK_VARIABLE: record.id}, record.mode != "up"))
-    ovs.wait_for_switch(switch)
-    for bridge in lab.bridges.values():
-        if bridge.node == node and not bridge.fabric:
-            _set_up_local_port(switch.namespace, bridge)
-
-
-def _set_up_local_port(namespace: str, bridge: Bridge) -> None:
-    if not any(a.version == 6 for a in bridge.addresses):
-        netns.sysctl(namespace, f"net/ipv6/conf/{bridge.name}/disable_ipv6", "1")
-    netns.checksums_in_software(namespace, bridge.name)
-    netns.batch([f"link set dev {bridge.name} up", *_address_lines(bridge.name, bridge)], namespace)
-
-
-def _address_lines(device: str, holder: object) -> list[str]:
-    """Lines of ip(8) for what has `addresses`, and maybe `routes`."""
-    lines = []
-    for address in getattr(holder, "addresses", ()):
-        lines.append(f"address replace {address} dev {device}" + (" nodad" if address.version == 6 else ""))
-    for route in getattr(holder, "routes", ()):
-        via = "" if route.via is None else f" via {route.via}"
-        lines.append(f"route add {route.to}{via} dev {device}")
-    return lines
+        underlay.acquaint(self.lab, self.record)
 
 
 def free_port() -> int:
@@ -374,5 +331,7 @@ def look_further(record: Record) -> list[str]:
         lines.append(f"ovs-ofctl -O OpenFlow14 --names dump-flows {switch.management(bridge.name)}")
         lines.append(f"ovs-appctl -t {switch.directory}/vswitchd.ctl ofproto/trace {bridge.name} in_port=1,...")
     if record.controller:
-        lines += [f"curl {record.controller}/v1/{what}" for what in ("status", "bindings", "matrix", "flows")]
+        hosts = ["hosts"] if any(bridge.managed for bridge in lab.bridges.values()) else []
+        words = ("status", *hosts, "bindings", "matrix", "flows")
+        lines += [f"curl {record.controller}/v1/{what}" for what in words]
     return lines

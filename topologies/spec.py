@@ -7,13 +7,14 @@ node: a network namespace. A node that owns a bridge runs an Open vSwitch of its
 point: where frames enter or leave: a node's interface (`netns1:eth0`), one VLAN of it (`netns3:eth0.10`), or a
 bridge's local port (`netns3:br0`). A node's name alone means all of its points.
 trunk: a cable between two bridges; `br-a:eth1` is its end at a bridge's port.
-impostor: frames put in at a trunk's end, as a hostile host there would send them.
+underlay: the network on which hosts have the addresses between which their tunnels lie; its cables are trunks, too.
+impostor: frames put in at a trunk's end, as a hostile host there would send them, plain, tagged or in a tunnel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
 
@@ -141,6 +142,7 @@ class Bridge:
     controlled: attached to the controller; else `flows` are put in by hand (ovs-ofctl(8) syntax).
     addresses: of the bridge's own local port, which is the machine that runs the switch, seen from the network.
     fabric: stands for the switches between hosts: forwards by MAC and VLAN, and has no part in anything else.
+    managed: the controller makes it and its ports, by way of the host's database; only its cables are laid.
     """
 
     name: str
@@ -151,6 +153,7 @@ class Bridge:
     flows: tuple[str, ...] = ()
     addresses: tuple[Assigned, ...] = ()
     fabric: bool = False
+    managed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +223,9 @@ class Carries:
 
     on: a node or a point (what comes in there), or a trunk's end (what its host puts on the cable).
 
-    tags: `vid 10`, `vni 5010` (in a tunnel) or `plain` -> nodes or points, of which one has the frame's source MAC (in
-    a tunnel the inner one). Without any it may be anybody's, and need not be there: what hosts say to each other.
+    tags: `vid 10`, `plain`, `arp` (plain, and nothing but ARP), in a tunnel `vni 5010` or with its kind `vxlan 5010` ->
+    nodes or points, of which one has the frame's source MAC (in a tunnel the inner one). Without any it may be
+    anybody's, and need not be there: what hosts say to each other.
     """
 
     on: str
@@ -238,12 +242,40 @@ Expectation = Probe | Hostile | Carries
 
 @dataclass(frozen=True, slots=True)
 class Impostor:
-    """Sends out of the trunk's end `at` with MAC and addresses of the point `like`. vid: its tag, None: plain."""
+    """Sends out of the trunk's end `at` with MAC and addresses of the point `like`. vid: its tag, None: plain.
+
+    vni: in tunnels to all other hosts under this key, as the host sends them whose underlay bridge has the end `at`.
+    vtep: the tunnels' source, where it is not that host's own address.
+    """
 
     name: str
     at: End
     like: str
     vid: int | None = None
+    vni: int | None = None
+    vtep: Address | None = None
+
+
+class Encapsulation(Enum):
+    """RFC 7348, RFC 8926, and RFC 2784 with the key of RFC 2890."""
+
+    VXLAN = "vxlan"
+    GENEVE = "geneve"
+    GRE = "gre"
+
+
+L4_PORTS = {Encapsulation.VXLAN: 4789, Encapsulation.GENEVE: 6081}
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnels:
+    """From one host to others: what goes around a frame. l4_port: of UDP; 0: none. ends: (MAC, address)."""
+
+    kind: Encapsulation
+    l4_port: int
+    vni: int
+    source: tuple[str, Address]
+    targets: tuple[tuple[str, Address], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +283,7 @@ class Point:
     """Where frames enter or leave. vid None: untagged. local: a bridge's own port, on the machine that runs it.
 
     trunk: a bridge's port at a trunk's end; what the bridge puts on the cable is seen there.
+    tunnels: what is sent there goes in these.
     """
 
     node: str
@@ -260,6 +293,7 @@ class Point:
     addresses: tuple[Assigned, ...] = ()
     local: bool = False
     trunk: bool = False
+    tunnels: Tunnels | None = None
 
     @property
     def device(self) -> str:
@@ -294,7 +328,7 @@ class Lab:
             return self._impostor(self.impostors[where])
         name, _, device = where.partition(":")
         if name in self.bridges:
-            return tuple(p for p in self.trunk_ends if p.node == self.bridges[name].node and p.interface == device)
+            return tuple(p for p in self.cable_ends if p.node == self.bridges[name].node and p.interface == device)
         node = self.nodes.get(name)
         if node is None:
             return ()
@@ -312,19 +346,43 @@ class Lab:
         like = self.points(impostor.like)
         if bridge is None or not like:
             return ()
-        return (Point(bridge.node, impostor.at.name, like[0].mac, impostor.vid, like[0].addresses, trunk=True),)
+        one = Point(bridge.node, impostor.at.name, like[0].mac, impostor.vid, like[0].addresses, trunk=True)
+        return (one if impostor.vni is None else replace(one, tunnels=self._tunnels(impostor, bridge, impostor.vni)),)
+
+    def _tunnels(self, impostor: Impostor, own: Bridge, vni: int) -> Tunnels | None:
+        """None: the bridge has no address, or nobody else has one on that underlay."""
+        source = next((a for a in own.addresses if impostor.vtep is None or a.version == impostor.vtep.version), None)
+        if source is None:
+            return None
+        ends = ((b.mac, a) for b in self.bridges.values() if b is not own for a in b.addresses)
+        targets = tuple((mac, a.ip) for mac, a in ends if a.ip in source.network)
+        kind, l4_port = self.encapsulation
+        return Tunnels(kind, l4_port, vni, (own.mac, impostor.vtep or source.ip), targets) if targets else None
+
+    @property
+    def encapsulation(self) -> tuple[Encapsulation, int]:
+        """The policy's, with its UDP port (0: none); VXLAN where it says nothing, or nothing that is known."""
+        overlay = self.policy.get("overlay") if self.policy is not None else None
+        said = overlay if isinstance(overlay, dict) else {}
+        kind = next((k for k in Encapsulation if k.value == said.get("type")), Encapsulation.VXLAN)
+        l4_port = said.get("l4_port")
+        return kind, l4_port if isinstance(l4_port, int) and kind in L4_PORTS else L4_PORTS.get(kind, 0)
+
+    @property
+    def cable_ends(self) -> tuple[Point, ...]:
+        """The ends of cables between two bridges."""
+        return tuple(Point(bridge.node, end.name, bridge.mac, trunk=True) for bridge, end in self._between_bridges())
 
     @property
     def trunk_ends(self) -> tuple[Point, ...]:
-        """The ends of cables between two bridges, but for those at a fabric."""
-        found = []
+        """Those of them that are not at a fabric."""
+        ends = ((bridge, end) for bridge, end in self._between_bridges() if not bridge.fabric)
+        return tuple(Point(bridge.node, end.name, bridge.mac, trunk=True) for bridge, end in ends)
+
+    def _between_bridges(self) -> Iterator[tuple[Bridge, End]]:
         for link in self.links:
             if link.a.owner in self.bridges and link.b.owner in self.bridges:
-                for end in (link.a, link.b):
-                    bridge = self.bridges[end.owner]
-                    if not bridge.fabric:
-                        found.append(Point(bridge.node, end.name, bridge.mac, trunk=True))
-        return tuple(found)
+                yield from ((self.bridges[end.owner], end) for end in (link.a, link.b))
 
     @property
     def all_points(self) -> tuple[Point, ...]:

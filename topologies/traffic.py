@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import assert_never
 
 from topologies import frames
 from topologies.frames import BROADCAST, Party
-from topologies.spec import Address, Assigned, Attack, Point, Via
+from topologies.spec import Address, Assigned, Attack, Point, Tunnels, Via
 
 ECHO_PORT = 7
 """Where every node's TCP and UDP servers listen (RFC 862)."""
@@ -109,6 +109,16 @@ def question(scene: Scene, target: Address) -> bytes:
 def out(sender: Point, frame: bytes) -> bytes:
     """An untagged frame as it goes out on the sender's cable."""
     return frame if sender.vid is None else frames.tagged(frame, sender.vid)
+
+
+def in_tunnels(tunnels: Tunnels, inner: Iterable[bytes]) -> Iterator[bytes]:
+    """Each frame once to each of the tunnels' targets."""
+    for frame in inner:
+        # RFC 7348 section 5: a source port by the flow inside.
+        port = 0xC000 | frames.checksum(frame[:12]) & 0x3FFF if tunnels.l4_port else 0
+        source = Party(*tunnels.source, port)
+        for target in tunnels.targets:
+            yield frames.encapsulated(tunnels.kind, tunnels.vni, source, Party(*target, tunnels.l4_port), frame)
 
 
 def hostile(attack: Attack, scene: Scene) -> Iterator[bytes]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from topologies import clients, frames, traffic
 from topologies.backlog import Ports
 from topologies.capture import UNTAGGED, Captures, Notebook, Sighting, packet_socket
+from topologies.frames import WELL_KNOWN
 from topologies.netns import NetworkError
+from topologies.ovs import switch_of
 from topologies.records import Record
-from topologies.runner import switch_of
-from topologies.spec import Address, End, Lab, Point, as_address
+from topologies.spec import Address, Carries, End, Expectation, Lab, Point, as_address
 
 CANARY_TIMEOUT_S = 1.5
 SEND_BURST = 16
@@ -43,16 +44,21 @@ class Wires:
                 if end.owner in self.lab.bridges:
                     ports.setdefault(self._namespace(end), []).append(end.name)
         self.ports = Ports({namespace: tuple(devices) for namespace, devices in ports.items()})
-        points = (*self.lab.all_points, *self.lab.trunk_ends)
+        # What a fabric puts on a cable has been seen where it came from; only where that is asked it is seen again.
+        named = {where for e in self.lab.expectations for where in _watched(e)}
+        asked = (p for p in self.lab.cable_ends if str(self.lab.cable_end(p)) in named)
+        points = (*self.lab.all_points, *self.lab.trunk_ends, *asked)
         self.places: dict[Place, Point] = {(p.node, p.interface): p for p in points}
+        kind, l4_port = self.lab.encapsulation
+        self.notebook.l4_ports = {**WELL_KNOWN, l4_port: kind} if l4_port else WELL_KNOWN
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
         """Captures at every place and echo servers at every node, for the block. Raises NetworkError."""
         servers = clients.Servers()
         try:
-            for (node, interface), point in self.places.items():
-                self.captures.add(node, self.record.namespaces[node], interface, point.trunk)
+            for point in self.places.values():
+                self.captures.add(point, self.record.namespaces[point.node])
             await servers.start(self.record.namespaces.values())
             yield
         finally:
@@ -101,6 +107,8 @@ class Wires:
         """
         handle, sent, refusal = self._sender(self.record.namespaces[point.node], point.interface), 0, ""
         end = None if point.local else self.lab.other_end(self.lab.cable_end(point))
+        if point.tunnels is not None:
+            outgoing = traffic.in_tunnels(point.tunnels, outgoing)
         for number, frame in enumerate(outgoing):
             if number % SEND_BURST == 0:
                 await asyncio.sleep(0)
@@ -156,6 +164,11 @@ class Wires:
         end = self.lab.other_end(self.lab.cable_end(self.places[place]))
         assert end is not None
         self._sender(self._namespace(end), end.name).send(frame)
+
+
+def _watched(expectation: Expectation) -> tuple[str, ...]:
+    """The places that an expectation names beside its ends."""
+    return (expectation.on,) if isinstance(expectation, Carries) else expectation.unseen_at
 
 
 async def until(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -16,7 +16,21 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from controller.errors import SwitchError
+from controller.flow.actions import SetField
+from controller.flow.fields import ND_OPTIONS_TYPE, ND_RESERVED
 from controller.flow.flow import OWNER, OWNER_LEARNED, Flow, owner_of
+from controller.flow.frame import form_frame
+from controller.flow.packet import (
+    ALL_NODES,
+    ETH_IPV6,
+    ICMPV6,
+    SLL_OPTION,
+    SOLICIT,
+    SOLICITED_OVERRIDE,
+    TLL_OPTION,
+    multicast_mac,
+    packet,
+)
 from controller.openflow import requests
 from controller.openflow.changes import Changes
 from controller.openflow.decode import (
@@ -33,6 +47,7 @@ from controller.openflow.decode import (
     message_xid,
     multipart_type,
 )
+from controller.openflow.encode import encode_actions
 from controller.openflow.pending import AnswerTimeout, MakeWaiter, Pending, Request, TakeReply
 from controller.openflow.protocol import BundleControl, Message, Multipart
 from controller.switch import FlowDump, ForeignFlow
@@ -48,6 +63,22 @@ MOST_FLOWS: Final = 2_000_000
 _MESSAGE_COST_BYTES: Final = 256
 """What taking a message costs beside reading it, as if it were so much longer."""
 MAX_BUNDLE: Final = 0xFFFFFFFF
+_SOLICITATION: Final = form_frame(
+    packet(
+        eth_src=2,
+        eth_dst=multicast_mac(ALL_NODES),
+        eth_type=ETH_IPV6,
+        nw_proto=ICMPV6,
+        ipv6_src=1 << 64,
+        ipv6_dst=ALL_NODES,
+        icmpv6_type=SOLICIT,
+        nd_target=2 << 64,
+        nd_options_type=SLL_OPTION,
+        nd_sll=2,
+    )
+)
+_ADVERTISE: Final = (SetField(ND_RESERVED, SOLICITED_OVERRIDE), SetField(ND_OPTIONS_TYPE, TLL_OPTION))
+"""What a datapath must be able to do to make an advertisement; and a frame that it may do it to."""
 
 
 class Channel(Protocol):
@@ -109,6 +140,11 @@ class Session:
         self._bundles = 0
         self._unpaused_bytes = 0
         self._ports: dict[int, str] = {}
+        self._advertises = False
+
+    @property
+    def advertises(self) -> bool:
+        return self._advertises
 
     @property
     def dpid(self) -> int:
@@ -180,7 +216,12 @@ class Session:
 
     def prepare(self) -> None:
         self._send((requests.set_config(0),))
-        self._ask(requests.barrier_request, _is_barrier_reply, "barrier")
+        # A packet that is sent nowhere: the switch refuses actions that its datapath cannot do.
+        probe = self._pending.open(1, None)
+        with self._until_closed(probe):
+            self._send((requests.packet_out(probe.first, encode_actions(_ADVERTISE), _SOLICITATION),))
+            self._ask(requests.barrier_request, _is_barrier_reply, "barrier")
+            self._advertises = not probe.n_errors
 
     def read_ports(self) -> Mapping[str, int]:
         found: dict[int, str] = {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from controller.flow.flow import Flow
 from controller.pipeline import EMITTERS
 from controller.pipeline.view import (
+    ABLE,
     BridgeView,
     Carried,
     MemberView,
@@ -69,6 +70,7 @@ class Compiled:
     bridge: Flows = ()
     shared: Shared = field(default_factory=lambda: Shared(SharedView(()), ()))
     segments: Mapping[str, Segment] = field(default_factory=dict)
+    view: BridgeView = ABLE
     made_of: tuple[Policy, Mapping[str, int], tuple[Carrier, ...]] | None = field(default=None, compare=False)
 
     def units(self) -> Iterator[Flows]:
@@ -109,15 +111,23 @@ class Carrier:
 
 
 def compile_bridge(
-    policy: Policy, ports: Mapping[str, int], before: Compiled = NOTHING, carriers: tuple[Carrier, ...] = ()
+    policy: Policy,
+    ports: Mapping[str, int],
+    before: Compiled = NOTHING,
+    carriers: tuple[Carrier, ...] = (),
+    *,
+    bridge: BridgeView = ABLE,
 ) -> Compiled:
     """The flows of a bridge on which the endpoints in `ports` (name -> ofport, each in the policy) are bound.
 
     Of the endpoints behind its carriers only those matter that share a network with one that is bound here.
     """
     made_of = (policy, ports, carriers)
-    if before.made_of is not None and before.made_of[0] is policy and before.made_of[1:] == made_of[1:]:
+    same = before.made_of is not None and before.made_of[0] is policy and before.made_of[1:] == made_of[1:]
+    if same and before.view == bridge:
         return before
+    if before.view != bridge:
+        before = Compiled(view=bridge)
     seats: dict[str, list[Seat]] = {}
     carried: dict[str, list[Carried]] = {}
     local = [_seat(policy, policy.endpoints[name], port) for name, port in ports.items()]
@@ -136,12 +146,17 @@ def compile_bridge(
         for network, count in learning.items():
             carried.setdefault(network, []).append(_carried(carrier, policy.networks[network], count))
     segments = {
-        name: _segment(policy.networks[name], tuple(members), tuple(carried.get(name, ())), before.segments.get(name))
+        name: _segment(
+            policy.networks[name],
+            tuple(members),
+            tuple(carried.get(name, ())),
+            before,
+        )
         for name, members in seats.items()
     }
     shared = sorted((seat[2] for seat in local if seat[2] is not None), key=lambda member: member.port)
     view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
-    return Compiled(before.bridge or _bridge(), _shared(view, before.shared), segments, made_of)
+    return Compiled(before.bridge or _bridge(bridge), _shared(view, before.shared), segments, bridge, made_of)
 
 
 def _carried(carrier: Carrier, network: Network, learning: int) -> Carried:
@@ -177,8 +192,7 @@ def _seat(policy: Policy, endpoint: Endpoint, port: int) -> Seat:
     return endpoint, port, _shared_member(endpoint, port, (policy.networks[name] for name in endpoint.networks)), False
 
 
-def _bridge() -> Flows:
-    view = BridgeView()
+def _bridge(view: BridgeView) -> Flows:
     flows: list[Flow] = []
     for stage, emit in EMITTERS:
         if not stage.learns:
@@ -195,7 +209,9 @@ def _shared(view: SharedView, before: Shared) -> Shared:
     return Shared(view, tuple(flow for make, emit in stages for flow in make(emit, view)))
 
 
-def _segment(network: Network, seats: tuple[Seat, ...], ways: tuple[Carried, ...], before: Segment | None) -> Segment:
+def _segment(network: Network, seats: tuple[Seat, ...], ways: tuple[Carried, ...], whole: Compiled) -> Segment:
+    """whole: the earlier result that it may be a part of, and the bridge it is for."""
+    before = whole.segments.get(network.name)
     if before is not None and (before.network, before.seats, before.ways) == (network, seats, ways):
         return before
     local = sorted((port, endpoint.mac is None) for endpoint, port, _, remote in seats if not remote)
@@ -203,16 +219,18 @@ def _segment(network: Network, seats: tuple[Seat, ...], ways: tuple[Carried, ...
     view = NetworkView(network, tuple(port for port, _ in local), learning, ways)
     flows = tuple(flow for make, emit in _NETWORK_STAGES for flow in make(emit, view))
     kept = before.members if before is not None and before.network == network else {}
-    return Segment(network, seats, ways, flows, {seat[0].name: _member(network, seat, kept) for seat in seats})
+    return Segment(
+        network, seats, ways, flows, {seat[0].name: _member(network, seat, kept, whole.view) for seat in seats}
+    )
 
 
-def _member(network: Network, seat: Seat, kept: Mapping[str, Member]) -> Member:
+def _member(network: Network, seat: Seat, kept: Mapping[str, Member], bridge: BridgeView) -> Member:
     known = kept.get(seat[0].name)
     if known is not None and known.seat == seat:
         return known
     if seat[0].mac is None and seat[3]:
         return Member(seat, ())  # the carrier learns, for all of its ports together
-    view = MemberView(network, *seat)
+    view = MemberView(network, *seat, bridge=bridge)
     return Member(seat, tuple(flow for make, emit in _MEMBER_STAGES for flow in make(emit, view)))
 
 

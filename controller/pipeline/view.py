@@ -16,7 +16,16 @@ from controller.policy.model import Attach, Endpoint, Members, Network, ips_in, 
 
 @dataclass(frozen=True, slots=True)
 class BridgeView:
-    """What every bridge has, whatever the policy says."""
+    """What a bridge can do, whatever the policy says.
+
+    advertises: its datapath can make a neighbor advertisement of a solicitation; the kernel's cannot (ovs-fields(7)
+    nd_options_type, nd_reserved).
+    """
+
+    advertises: bool = True
+
+
+ABLE = BridgeView()
 
 
 def addresses_in(endpoint: Endpoint, network: Network) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -96,10 +105,11 @@ class MemberView:
     port: its ofport. mac: None where the switch learns. ipv4, ipv6: its declared addresses in this network as integers,
     the link-local address of its MAC among them where it has any IPv6. tag: the VID on its port, None: plain frames.
     shared: the same endpoint in all its networks, where it is untagged in several.
-    remote: it is on another host, and `port` is the carrier that leads there.
+    remote: it is on another host, and `port` is the carrier that leads there. bridge: the one that sees it so.
     """
 
     __slots__ = (
+        "bridge",
         "endpoint",
         "ipv4",
         "ipv6",
@@ -115,8 +125,16 @@ class MemberView:
     )
 
     def __init__(
-        self, network: Network, endpoint: Endpoint, port: int, shared: SharedMember | None, remote: bool = False
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        port: int,
+        shared: SharedMember | None,
+        remote: bool = False,
+        *,
+        bridge: BridgeView = ABLE,
     ) -> None:
+        self.bridge = bridge
         self.network = network
         self.endpoint = endpoint
         self.port = port

@@ -62,9 +62,15 @@ def deliver(
 
 
 def judge(
-    policy: Policy, bindings: Mapping[str, int], in_port: int, frame: Packet, learned: Learned = NOTHING_LEARNED
+    policy: Policy,
+    bindings: Mapping[str, int],
+    in_port: int,
+    frame: Packet,
+    learned: Learned = NOTHING_LEARNED,
+    *,
+    advertises: bool = True,
 ) -> Verdict:
-    """As `deliver`, with reasons."""
+    """As `deliver`, with reasons. advertises: whether the switch can make neighbor advertisements."""
     sender = next((policy.endpoints[name] for name, port in bindings.items() if port == in_port), None)
     if sender is None:
         return Verdict(frozenset(), learned, (f"port {in_port} belongs to no endpoint",))
@@ -74,7 +80,7 @@ def judge(
     deliveries: set[tuple[int, Packet]] = set()
     why: list[str] = []
     for network in networks:
-        there = _Here(policy, bindings, network, learned)
+        there = _Here(policy, bindings, network, learned, advertises)
         found, learned, reasons = there.judge(sender, frame.with_tags())
         deliveries |= found
         why += (f"{network.name}: {reason}" for reason in reasons)
@@ -114,6 +120,7 @@ class _Here:
     bindings: Mapping[str, int]
     network: Network
     learned: Learned
+    advertises: bool
 
     @property
     def members(self) -> list[Endpoint]:
@@ -256,13 +263,17 @@ class _Here:
                 return told.with_(arp_op=_ARP_REPLY, eth_src=mac, arp_sha=mac, arp_spa=tpa)
         if self._asks_neighbor(frame):
             asked = frame.get("nd_target")
-            owner = next((m for m in self.declared if asked in _addresses(m, self.network, 6)), None)
-            if owner and owner.mac:
+            owner = self.owner(asked)
+            if owner and owner.mac and self.advertises:
                 mac = owner.mac.value
                 told = frame.with_(eth_src=mac, eth_dst=frame.eth_src, ipv6_src=asked, ipv6_dst=frame.get("ipv6_src"))
                 told = told.with_(icmpv6_type=ADVERT, nd_reserved=SOLICITED_OVERRIDE)
                 return told.with_(nd_options_type=TLL_OPTION, nd_tll=mac)
         return None
+
+    def owner(self, ipv6: int) -> Endpoint | None:
+        """The member that is declared to have this IPv6 address here."""
+        return next((m for m in self.declared if ipv6 in _addresses(m, self.network, 6)), None)
 
     def _asks_arp(self, frame: Packet) -> bool:
         spa = frame.get("arp_spa")
@@ -281,6 +292,9 @@ class _Here:
         others = [member for member in self.members if member is not sender]
         is_open = self.network.members is Members.OPEN
         if frame.is_multicast:
+            asked = self.owner(frame.get("nd_target")) if self._asks_neighbor(frame) else None
+            if asked is not None:
+                return [member for member in [asked] if member is not sender], ""
             if not is_open and (self._asks_arp(frame) or self._asks_neighbor(frame)):
                 return [], "nobody here has the address that is asked for"
             return others, ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from collections.abc import Iterable
 from textwrap import wrap
 
 import tests.bench
@@ -27,7 +28,7 @@ def main(names: list[str]) -> int:
     show("what", "measured", "to reach", "")
     for name in chosen:
         show("-" * WIDTHS[0], "-" * WIDTHS[1], "-" * WIDTHS[2], "------")
-        rows: list[Row] = importlib.import_module(f"tests.bench.{name}").run()
+        rows: Iterable[Row] = importlib.import_module(f"tests.bench.{name}").run()
         for row in rows:
             show(row.what, row.measured, row.target, ("ok" if row.ok else "MISSED") if row.target else "")
             good = good and row.ok

@@ -15,11 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 from tests.bench import policies
+from tests.bench.holds import HELD_APP, HELD_S, read_holds
 from tests.bench.row import Row
+from tests.bench.spread import spread
 from tests.rig.controller import Controller, Rest, wait_until
 from tests.rig.host import Host, Ports, host
 
@@ -28,9 +29,7 @@ SINGLE_ROUNDS = 20
 FLOWS_AN_ENDPOINT = 20
 OWN_FLOWS = 40
 """A change of one endpoint that adds or removes more flows than that has touched others."""
-HELD_S = 0.050
 MEMORY_MB = 300
-HELD_APP = Path(__file__).with_name("held.py")
 _STATISTICS = re.compile(r"(duration|n_packets|n_bytes|idle_age|hard_age)=[^,]*, ?")
 
 
@@ -110,7 +109,7 @@ class Bench:
                 seconds, flows, _ = self.put(body)
                 took_s.append(seconds)
             ok = median(took_s) <= self.size.whole_s and flows <= FLOWS_AN_ENDPOINT * self.size.endpoints
-            measured = f"{_spread(took_s)}, {flows / self.size.endpoints:.1f} flows an endpoint"
+            measured = f"{spread(took_s)}, {flows / self.size.endpoints:.1f} flows an endpoint"
             target = f"<= {self.size.whole_s:g} s, <= {FLOWS_AN_ENDPOINT} flows an endpoint"
             yield Row(f"{self.size}, from PUT ({name}) to in force", measured, target, ok)
 
@@ -122,7 +121,7 @@ class Bench:
             self.clear()
             seconds, flows, _ = self.put(body)
             took_s.append(seconds)
-        measured = f"{_spread(took_s)}, {flows / self.size.endpoints:.1f} flows an endpoint"
+        measured = f"{spread(took_s)}, {flows / self.size.endpoints:.1f} flows an endpoint"
         yield Row(f"{self.size}, each IPv4 and IPv6, the same (msgpack)", measured, "", True)
         seconds, added, removed = self.put(self.bodies["msgpack"])
         measured = f"{seconds:.3f} s, {added:,} flows added, {removed:,} removed"
@@ -136,7 +135,7 @@ class Bench:
             took_s.append(time.monotonic() - began)
             assert not answer["changed"]
         bridge = self.controller.rest.bridge()
-        return Row(f"{self.size}, the same policy again", _spread(took_s), "no flow changed", bool(bridge["in_force"]))
+        return Row(f"{self.size}, the same policy again", spread(took_s), "no flow changed", bool(bridge["in_force"]))
 
     # -- one endpoint
 
@@ -156,7 +155,7 @@ class Bench:
         for what, seconds in took.items():
             added, removed = flows[what]
             ok = median(seconds) <= self.size.single_s and max(added, removed) <= OWN_FLOWS
-            measured = f"{_spread(seconds, 1000)}; {added} flows added, {removed} removed"
+            measured = f"{spread(seconds, 1000)}; {added} flows added, {removed} removed"
             target = f"<= {self.size.single_s * 1000:g} ms, its own flows only"
             yield Row(f"one endpoint {what} at {self.size.endpoints:,}", measured, target, ok)
 
@@ -169,19 +168,11 @@ class Bench:
                    f"<= {MEMORY_MB} MB", most <= MEMORY_MB)  # fmt: skip
 
     def loop(self, began: float, answered_s: list[float]) -> Iterator[Row]:
-        now = time.monotonic()
-        lines = [tuple(map(float, line.split())) for line in self.held.read_text().splitlines()]
-        during = [(seconds, cpu_s) for end, seconds, cpu_s in lines if began < end < now]
-        awake = sum(1 for seconds, _ in during if seconds == 0)
-        longest_s, computing_s = max(seconds for seconds, _ in during), max(cpu_s for _, cpu_s in during)
-        measured = f"at most {computing_s * 1000:.0f} ms by its own computing, {longest_s * 1000:.0f} ms with what else"
-        measured += " the machine did"
-        # What others took from the process is not its own doing.
-        ok = computing_s <= HELD_S and awake > (now - began) / 4
-        what = f"the event loop held during all that, {self.size.endpoints:,} endpoints, {now - began:.0f} s"
-        yield Row(what, measured, f"<= {HELD_S * 1000:g} ms of its own", ok)
+        holds = read_holds(self.held, began, time.monotonic())
+        what = f"the event loop held during all that, {self.size.endpoints:,} endpoints, {holds.seconds:.0f} s"
+        yield Row(what, str(holds), f"<= {HELD_S * 1000:g} ms of its own", holds.ok)
         late = sorted(answered_s)[int(len(answered_s) * 0.99)]
-        measured = f"{_spread(answered_s, 1000)}, 99 of 100 within {late * 1000:.1f} ms, of {len(answered_s):,}"
+        measured = f"{spread(answered_s, 1000)}, 99 of 100 within {late * 1000:.1f} ms, of {len(answered_s):,}"
         yield Row(f"a small request answered meanwhile, {self.size.endpoints:,} endpoints", measured, "", True)
 
     def restart(self) -> Iterator[Row]:
@@ -271,10 +262,3 @@ def _asking(rest: Rest) -> Iterator[list[float]]:
         done.set()
         thread.join()
         rest.close()
-
-
-def _spread(seconds: list[float], per_second: int = 1) -> str:
-    """Median and most, in seconds or milliseconds."""
-    unit = "ms" if per_second == 1000 else "s"
-    digits = 1 if per_second == 1000 else 3
-    return f"{median(seconds) * per_second:.{digits}f} {unit}, at most {max(seconds) * per_second:.{digits}f} {unit}"

@@ -16,7 +16,8 @@ from topologies.backlog import LONG_BYTES, Ports
 from topologies.capture import packet_socket
 from topologies.judge import judge
 from topologies.load import parse
-from topologies.runner import bring_up, switch_of
+from topologies.ovs import switch_of
+from topologies.runner import bring_up
 from topologies.spec import Expect, Probe
 from topologies.verdict import Row, Verdict
 

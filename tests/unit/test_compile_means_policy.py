@@ -13,6 +13,7 @@ from controller.flow.fields import ETH_DST, NETWORK, OUT_PORT
 from controller.flow.packet import Packet
 from controller.mac import Mac
 from controller.pipeline.compile import compile_bridge
+from controller.pipeline.view import BridgeView
 from controller.policy.check import check
 from controller.policy.meaning import NOTHING_LEARNED, Learned, judge
 from controller.policy.model import Endpoint, Members, Network, Policy, Vlan
@@ -40,13 +41,13 @@ def standing(flows: tuple[LearnedFlow, ...]) -> set[tuple[int, Mac, int]]:
     return found
 
 
-def compare(case: Case, vlan_limit: int = 1) -> None:
+def compare(case: Case, vlan_limit: int = 1, *, advertises: bool = True) -> None:
     """Send the frames of a case through both, one after the other; what they teach goes on to the next."""
-    tables = Tables(compile_bridge(case.policy, case.bindings).flows())
+    tables = Tables(compile_bridge(case.policy, case.bindings, bridge=BridgeView(advertises)).flows())
     learned = NOTHING_LEARNED
     flows: tuple[LearnedFlow, ...] = ()
     for at, (port, frame) in enumerate(case.frames):
-        verdict = judge(case.policy, case.bindings, port, frame, learned)
+        verdict = judge(case.policy, case.bindings, port, frame, learned, advertises=advertises)
         result = evaluate(tables, port, frame, flows, vlan_limit=vlan_limit)
         learned, flows = verdict.learned, result.learned
         often = {pair for pair, count in Counter(result.outputs).items() if count > 1}
@@ -75,6 +76,11 @@ def test_flows_deliver_what_the_policy_says(case: Case) -> None:
 def test_flows_deliver_what_the_policy_says_in_many_seeded_cases(hundred: int) -> None:
     for seed in range(hundred * 100, hundred * 100 + 100):
         compare(seeded(seed))
+
+
+def test_flows_deliver_what_the_policy_says_where_the_switch_cannot_advertise() -> None:
+    for seed in range(6000, 6200):
+        compare(seeded(seed), advertises=False)
 
 
 def test_flows_deliver_what_the_policy_says_when_the_switch_reads_two_tags() -> None:

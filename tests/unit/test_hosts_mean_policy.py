@@ -5,7 +5,7 @@ how often.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -14,7 +14,8 @@ import pytest
 from controller.flow.fields import LOCAL_PORT
 from controller.flow.packet import Packet
 from controller.pipeline.compile import Carrier, compile_bridge
-from controller.policy.meaning import deliver
+from controller.pipeline.view import BridgeView
+from controller.policy.meaning import deliver, judge
 from controller.policy.model import Members, Policy, Vni
 from controller.proof.evaluate import Tables, evaluate
 from tests.unit.strategies import Case, seeded
@@ -42,6 +43,8 @@ class Fabric:
     policy: Policy
     hosts: tuple[Mapping[str, int], ...]
     ways: str
+    advertising: frozenset[int] = frozenset(range(3))
+    """The hosts whose datapath can make neighbor advertisements."""
 
     def in_tunnel(self, network: str) -> bool:
         vlan = self.policy.networks[network].vlan or 0
@@ -49,9 +52,12 @@ class Fabric:
 
     def tables(self) -> list[Tables]:
         return [
-            Tables(compile_bridge(self.policy, host, carriers=tuple(self._carriers(i))).flows())
+            Tables(compile_bridge(self.policy, host, carriers=tuple(self._carriers(i)), bridge=self.view(i)).flows())
             for i, host in enumerate(self.hosts)
         ]
+
+    def view(self, host: int) -> BridgeView:
+        return BridgeView(host in self.advertising)
 
     def _carriers(self, here: int) -> Iterator[Carrier]:
         on_trunk = []
@@ -101,9 +107,18 @@ def send(tables: list[Tables], host: int, port: int, frame: Packet) -> tuple[Cou
                 continue
             arrives, tunnel_key = (TUNNEL + host, key) if out >= TUNNEL else (TRUNK, 0)
             for far_out, far_packet in evaluate(far, arrives, packet, tunnel_key=tunnel_key).outputs:
+                if far_out == arrives:
+                    got += answered(tables[host], other, far_out, far_packet, key)
+                    continue
                 assert is_member(far_out), "from one host to a third"
                 got[far_out, far_packet] += 1
     return got, between
+
+
+def answered(home: Tables, other: int, way: int, frame: Packet, key: int) -> Counter[tuple[int, Packet]]:
+    """What becomes of an answer that another host's switch has made, when it is back where the question came from."""
+    arrives = TUNNEL + other if way >= TUNNEL else TRUNK
+    return Counter(evaluate(home, arrives, frame, tunnel_key=key if way >= TUNNEL else 0).outputs)
 
 
 @pytest.mark.parametrize("ways", WAYS)
@@ -144,13 +159,55 @@ def test_a_hostile_host_cannot_bring_in_what_the_policy_does_not_say(ways: str) 
         for _, frame in case.frames:
             for number in (10, 20, 30, 999):
                 network = next((n.name for n in fabric.policy.networks.values() if n.vlan == number), None)
-                tagged = set(evaluate(tables, TRUNK, frame.with_tags(number)).outputs)
+                tagged = heard(evaluate(tables, TRUNK, frame.with_tags(number)).outputs, TRUNK)
                 carried = network is not None and not fabric.in_tunnel(network)
                 assert tagged <= (admitted(fabric.policy, here, on_trunk, network, frame) if carried else set())
-                keyed = set(evaluate(tables, TUNNEL + 1, frame, tunnel_key=5000 + number).outputs)
+                keyed = heard(evaluate(tables, TUNNEL + 1, frame, tunnel_key=5000 + number).outputs, TUNNEL + 1)
                 carried = network is not None and fabric.in_tunnel(network)
                 may = admitted(fabric.policy, here, in_tunnel, network, frame) if carried else set()
                 assert keyed <= may, f"seed {seed}: vni {5000 + number} {frame}"
+
+
+def heard(outputs: Iterable[tuple[int, Packet]], came_from: int) -> set[tuple[int, Packet]]:
+    """What is delivered, but for answers of the switch to where the question came from."""
+    found = set(outputs)
+    asked = {(to, frame) for to, frame in found if to == came_from}
+    assert all(frame.get("arp_op") == 2 or frame.get("icmpv6_type") == 136 for _, frame in asked)
+    return found - asked
+
+
+@pytest.mark.parametrize("ways", WAYS)
+def test_joined_hosts_that_cannot_advertise_hand_questions_to_the_one_asked(ways: str) -> None:
+    for seed in range(7000, 7100):
+        case = seeded(seed)
+        fabric = replace(join(case, seed, ways), advertising=frozenset())
+        tables = fabric.tables()
+        bindings = {name: port for host in fabric.hosts for name, port in host.items()}
+        for port, frame in case.frames:
+            home = next((i for i, host in enumerate(fabric.hosts) if port in host.values()), None)
+            if home is not None:
+                got, _ = send(tables, home, port, frame)
+                means = judge(fabric.policy, bindings, port, frame, advertises=False).deliveries
+                assert set(got) == means, f"seed {seed}, port {port}: {frame}\n{case!r}\n{fabric.hosts}"
+
+
+def test_a_host_that_can_advertise_answers_one_that_cannot() -> None:
+    asked = 0
+    for seed in range(8000, 8400):
+        case = seeded(seed)
+        fabric = replace(join(case, seed, "tunnels"), advertising=frozenset({1, 2}))
+        tables = fabric.tables()
+        bindings = {name: port for host in fabric.hosts for name, port in host.items()}
+        for port, frame in case.frames:
+            if port not in fabric.hosts[0].values() or frame.get("icmpv6_type") != 135:
+                continue
+            got, _ = send(tables, 0, port, frame)
+            able = judge(fabric.policy, bindings, port, frame).deliveries
+            unable = judge(fabric.policy, bindings, port, frame, advertises=False).deliveries
+            assert set(got) <= able | unable, f"seed {seed}, port {port}: {frame}\n{case!r}\n{fabric.hosts}"
+            assert got or not (able and unable), f"seed {seed}: the question is lost"
+            asked += bool(able - unable) and set(got) == able
+    assert asked > 5
 
 
 def admitted(

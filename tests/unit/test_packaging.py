@@ -19,7 +19,7 @@ from controller.policy.parse import parse_document
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
-SCRIPTS = ("tools/setup", "tools/demo", "tools/test", ".ci/run")
+SCRIPTS = ("tools/setup", "tools/demo", "tools/test", "tools/kernel-labs", ".ci/run")
 
 
 def setup_cfg() -> ConfigParser:

@@ -72,6 +72,10 @@ class FakeSwitch:
     def prepare(self) -> None:
         pass
 
+    @property
+    def advertises(self) -> bool:
+        return True
+
     def read_ports(self) -> Mapping[str, int]:
         return dict(self.ports)
 

@@ -25,7 +25,9 @@ from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import BridgeView
 
 
-def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
+def _bridge(emit: Emit, view: BridgeView) -> Iterator[Flow]:
+    if not view.advertises:
+        return
     yield emit(
         "advertisement",
         (ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(NEIGHBOR_ADVERTISEMENT), ICMPV6_CODE(0)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.flow.actions import Action, Move, SetField
+from controller.flow.actions import Action, Load, Move, SetField
 from controller.flow.fields import (
     ARP_OP,
     ARP_SHA,
@@ -18,6 +18,7 @@ from controller.flow.fields import (
     ETH_DST,
     ETH_SRC,
     ETH_TYPE,
+    FROM_HOST,
     ICMPV6_CODE,
     ICMPV6_TYPE,
     IN_PORT,
@@ -96,14 +97,25 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
             why="the switch knows who has this IPv4 address and answers",
         )
     for ip in member.ipv6:
-        yield emit(
-            "answer",
-            (network, *_SOLICITATION, _TO_GROUP, ND_TARGET(ip)),
-            _advertisement(member.mac, ip),
-            goto="advertise",
-            origin=member.origin,
-            why="the switch knows who has this IPv6 address and answers",
-        )
+        asked = (network, *_SOLICITATION, _TO_GROUP, ND_TARGET(ip))
+        if member.bridge.advertises:
+            yield emit(
+                "answer",
+                asked,
+                _advertisement(member.mac, ip),
+                goto="advertise",
+                origin=member.origin,
+                why="the switch knows who has this IPv6 address and answers",
+            )
+        else:
+            yield emit(
+                "answer",
+                asked,
+                (SetField(OUT_PORT.field, member.port),),
+                goto="egress",
+                origin=member.origin,
+                why="this datapath cannot answer: the question goes to the member that has the address only",
+            )
 
 
 def _to_asker(mac: Mac) -> tuple[Action, ...]:
@@ -111,6 +123,7 @@ def _to_asker(mac: Mac) -> tuple[Action, ...]:
         Move(whole(IN_PORT), OUT_PORT),
         SetField(IN_PORT, 0),
         SetField(SENDER_SET.field, 0),
+        Load(FROM_HOST, 0),
         Move(whole(ETH_SRC), whole(ETH_DST)),
         SetField(ETH_SRC, mac.value),
     )
@@ -166,6 +179,7 @@ ANSWER = Stage(
             ARP_TPA,
             ETH_DST,
             ETH_SRC,
+            FROM_HOST.field,
             ICMPV6_TYPE,
             IN_PORT,
             IPV6_DST,
