@@ -27,8 +27,8 @@ class Bridge:
     """One bridge: the ports it shows, the flows it should have, and those that it has.
 
     installed: cookies, or None while they are not known. touched: cookies whose desired state changed since they were
-    last compared with what is installed. attempted: the revision last tried; failed: the same where that did not work;
-    in_force: the one that all is installed of.
+    last compared with what is installed. busy: they are being compared or sent. attempted: the revision last tried;
+    failed: the same where that did not work; in_force: the one that all is installed of.
     """
 
     def __init__(self, dpid: Dpid, wake: Waiter) -> None:
@@ -46,6 +46,7 @@ class Bridge:
         self.tally = Tally()
         self.installed: set[int] | None = None
         self.touched: set[int] = set()
+        self.busy = False
         self.attempted = 0
         self.failed: int | None = None
         self.in_force: int | None = None
@@ -77,7 +78,7 @@ class Bridge:
 
     def begin(self, switch: Switch) -> None:
         """A connection begins: nothing is known of what is installed."""
-        self.switch, self.peer, self.retry_s = switch, switch.peer, FIRST_RETRY_S
+        self.switch, self.peer, self.retry_s, self.busy = switch, switch.peer, FIRST_RETRY_S, False
         self.forget_installed()
 
     def see_abilities(self, switch: Switch) -> None:
@@ -139,6 +140,14 @@ class Bridge:
         self.last_error = None
         self.retry_s = FIRST_RETRY_S
 
+    def pass_over(self, before: int, revision: int) -> bool:
+        """Whether a new revision changes nothing here: then it is in force at once, if the one before it was."""
+        if self.busy or self.touched or self.installed is None or self.in_force != before:
+            return False
+        self.attempted = self.in_force = revision
+        self.last_change = (0, 0)
+        return True
+
     def tell_settled(self) -> None:
         """Wake those who wait for what became of a change."""
         waiting, self.settled = self.settled, []
@@ -147,7 +156,9 @@ class Bridge:
 
     def is_settled(self, revision: int) -> bool:
         """Whether it is known what became of a revision here."""
-        if not self.connected or (self.in_force is not None and self.in_force >= revision):
+        if not self.connected:
+            return True
+        if self.in_force is not None and self.in_force >= revision and not (self.touched or self.busy):
             return True
         return self.failed is not None and self.failed >= revision
 

@@ -52,8 +52,8 @@ RESERVED_FILES = 512
 """For everything that is not an OpenFlow connection, REST clients above all."""
 REST_CLIENTS = 256
 RECEIVE_BYTES = 64 * 1024
-COMPUTING_THREADS = 4
-"""How many calls of `in_thread` run at a time."""
+COMPUTING_THREADS = 2
+"""How many calls of `in_thread` run at a time. More of them do not compute faster, and keep the loop from its turn."""
 REST_IDLE_S = 120.0
 """A REST client silent for so long is hung up on."""
 

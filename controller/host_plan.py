@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from controller.errors import pointer
@@ -29,12 +29,13 @@ L4_PORTS = {Encapsulation.VXLAN: 4789, Encapsulation.GENEVE: 6081}
 class HostPlan:
     """What is wanted of every managed host. mtus: network -> what its members may send, where it uses tunnels.
 
-    made_of: what `plan_hosts` was given.
+    made_of: what `plan_hosts` was given. units: what each host was made of.
     """
 
     hosts: tuple[WantedHost, ...] = ()
     mtus: Mapping[str, int] = field(default_factory=dict)
     made_of: tuple[Policy, Mapping[str, Dpid], Mapping[str, int]] | None = field(default=None, compare=False)
+    units: Mapping[str, HostUnit] = field(default_factory=dict, compare=False)
 
 
 NO_HOSTS = HostPlan()
@@ -52,7 +53,9 @@ def plan_hosts(policy: Policy, bindings: Bindings, seen: Collection[HostSeen], b
         return before
     present = networks_present(policy, bindings)
     mtus = member_mtus(policy, present, made_of[2])
-    return HostPlan(want_hosts(policy, present, mtus), mtus, made_of)
+    units = _units(policy, present, mtus)
+    kept = {host.name: host for host in before.hosts if before.units[host.name] == units.get(host.name)}
+    return HostPlan(tuple(kept.get(name) or unit.want() for name, unit in units.items()), mtus, made_of, units)
 
 
 def networks_present(policy: Policy, bindings: Bindings) -> dict[str, frozenset[str]]:
@@ -69,54 +72,83 @@ def networks_present(policy: Policy, bindings: Bindings) -> dict[str, frozenset[
     return {name: frozenset(networks) for name, networks in found.items()}
 
 
-def want_hosts(
-    policy: Policy, present: Mapping[str, frozenset[str]], mtus: Mapping[str, int]
-) -> tuple[WantedHost, ...]:
-    """One for each host with a database, in the document's order. mtus: network -> what its members may send."""
+def _units(policy: Policy, present: Mapping[str, frozenset[str]], mtus: Mapping[str, int]) -> dict[str, HostUnit]:
+    """One for each host with a database, in the document's order."""
     managed = [host for host in policy.hosts.values() if host.ovsdb is not None]
-    if not managed:
-        return ()
-    peers = peers_of(policy, present)
-    members: dict[str, list[Endpoint]] = {}
+    peers = peers_of(policy, present) if managed else {}
+    members: dict[str, list[Endpoint]] = {host.name: [] for host in managed}
     for endpoint in policy.endpoints.values():
-        if endpoint.host is not None and endpoint.port:
-            members.setdefault(endpoint.host, []).append(endpoint)
-    return tuple(_want(policy, host, peers[host.name], members.get(host.name, []), mtus) for host in managed)
-
-
-def _want(
-    policy: Policy, host: Host, peers: Collection[str], members: Iterable[Endpoint], mtus: Mapping[str, int]
-) -> WantedHost:
-    assert host.ovsdb is not None
-    assert host.bridge is not None
-    assert host.datapath_id is not None
-    ports = [_member_port(policy, host.bridge, endpoint, mtus) for endpoint in members]
-    if host.trunk is not None:
-        ports += _trunk_ports(policy, host, host.bridge, host.trunk)
-    for name in sorted(peers):
-        ports.append(_tunnel(policy.overlay, host, host.bridge, policy.hosts[name]))
-    kind = host.datapath_type.value
-    return WantedHost(host.name, host.ovsdb, host.bridge, host.datapath_id, host.controller, tuple(ports), kind)
-
-
-def _member_port(policy: Policy, bridge: str, endpoint: Endpoint, mtus: Mapping[str, int]) -> WantedPort:
-    networks = [policy.networks[name] for name in endpoint.networks]
-    vlans = tuple(sorted(int(network.vlan) for network in networks if network.vlan is not None))
-    port = WantedPort(endpoint.port, bridge, pointer("endpoints", endpoint.name))
-    if endpoint.attach is Attach.TAGGED:
-        native = policy.networks[endpoint.native].vlan if endpoint.native is not None else None
-        port = replace(port, trunks=vlans, tag=native)
-    elif len(vlans) == 1 and len(networks) == 1:
-        port = replace(port, tag=vlans[0])
-    if endpoint.interface is Interface.INTERNAL:
-        fits = [mtus[name] for name in endpoint.networks if name in mtus]
-        port = replace(port, type="internal", mac=endpoint.mac, mtu_bytes=min(fits, default=None))
-    return port
-
-
-def _trunk_ports(policy: Policy, host: Host, bridge: str, trunk: str) -> list[WantedPort]:
-    origin = pointer("hosts", host.name, "trunk")
+        if endpoint.host in members and endpoint.port:
+            members[endpoint.host].append(endpoint)
     vlans = tuple(sorted(int(network.vlan) for network in policy.networks.values() if network.vlan is not None))
+    found: dict[str, HostUnit] = {}
+    for host in managed:
+        names = dict.fromkeys(network for endpoint in members[host.name] for network in endpoint.networks)
+        found[host.name] = HostUnit(
+            host,
+            policy.overlay,
+            tuple(policy.hosts[name] for name in sorted(peers[host.name])),
+            tuple(members[host.name]),
+            {name: (policy.networks[name].vlan, mtus.get(name)) for name in names},
+            vlans if host.trunk is not None else (),
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class HostUnit:
+    """Everything that what is wanted of one host depends on.
+
+    peers: hosts to which it has tunnels. networks: of its members, with the vlan and the MTU of each. vlans: of all
+    networks, where it has a trunk.
+    """
+
+    host: Host
+    overlay: Overlay
+    peers: tuple[Host, ...]
+    members: tuple[Endpoint, ...]
+    networks: Mapping[str, tuple[int | None, int | None]]
+    vlans: tuple[int, ...]
+
+    def want(self) -> WantedHost:
+        host = self.host
+        assert host.ovsdb is not None
+        assert host.bridge is not None
+        assert host.datapath_id is not None
+        own = next((endpoint.mac for endpoint in self.members if endpoint.port == host.bridge), None)
+        others = (endpoint for endpoint in self.members if endpoint.port != host.bridge)
+        ports = [self._member_port(host.bridge, endpoint) for endpoint in others]
+        if host.trunk is not None:
+            ports += _trunk_ports(host, host.bridge, host.trunk, self.vlans)
+        ports += (_tunnel(self.overlay, host, host.bridge, peer) for peer in self.peers)
+        return WantedHost(
+            name=host.name,
+            remote=host.ovsdb,
+            bridge=host.bridge,
+            dpid=host.datapath_id,
+            target=host.controller,
+            ports=tuple(ports),
+            datapath_type=host.datapath_type.value,
+            mac=own,
+        )
+
+    def _member_port(self, bridge: str, endpoint: Endpoint) -> WantedPort:
+        of_networks = [self.networks[name] for name in endpoint.networks]
+        vlans = tuple(sorted(vlan for vlan, _ in of_networks if vlan is not None))
+        port = WantedPort(endpoint.port, bridge, pointer("endpoints", endpoint.name))
+        if endpoint.attach is Attach.TAGGED:
+            native = self.networks[endpoint.native][0] if endpoint.native is not None else None
+            port = replace(port, trunks=vlans, tag=native)
+        elif len(vlans) == 1 and len(of_networks) == 1:
+            port = replace(port, tag=vlans[0])
+        if endpoint.interface is Interface.INTERNAL:
+            fits = min((mtu for _, mtu in of_networks if mtu is not None), default=None)
+            port = replace(port, type="internal", mac=endpoint.mac, mtu_bytes=fits)
+        return port
+
+
+def _trunk_ports(host: Host, bridge: str, trunk: str, vlans: tuple[int, ...]) -> list[WantedPort]:
+    origin = pointer("hosts", host.name, "trunk")
     port = WantedPort(trunk, bridge, origin, trunks=vlans)
     if host.patch is None:
         return [port]

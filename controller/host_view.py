@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from controller.control import HostOutcome, HostPlanned, HostStatus, HostView, PortView, TunnelView
 from controller.diff import difference
@@ -17,8 +17,8 @@ def view_hosts(
     policy: Policy, bindings: Bindings, plan: HostPlan, seen: Mapping[str, HostSeen], bridges: Mapping[Dpid, str]
 ) -> list[HostView]:
     """Every host of the policy. bridges: those that are connected over OpenFlow, dpid -> name."""
-    present = networks_present(policy, bindings)
-    peers = {str(host.vtep): host.name for host in policy.hosts.values() if host.vtep is not None}
+    present, peers = networks_present(policy, bindings), _peers(policy)
+    states = {state.name: state for state in status_of_hosts(policy, bindings, plan, seen)}
     members = {(dpid, ofport): name for dpid, seats in bindings.seats.items() for name, ofport in seats.items()}
     found: list[HostView] = []
     for host in policy.hosts.values():
@@ -33,7 +33,7 @@ def view_hosts(
             bridge=host.bridge if host.bridge is not None or dpid is None else bridges.get(dpid),
             dpid=None if dpid is None else f"{dpid:016x}",
             bridge_connected=dpid in bridges,
-            status=None if one is None else status_of(policy, bindings, plan, one),
+            status=states.get(host.name),
             corrected=() if one is None else one.corrected,
             ovs_version="" if one is None else one.ovs_version,
             system_id="" if one is None else one.system_id,
@@ -45,16 +45,35 @@ def view_hosts(
     return found
 
 
-def status_of(policy: Policy, bindings: Bindings, plan: HostPlan, seen: HostSeen) -> HostStatus:
-    """A managed host in short."""
-    return HostStatus(
-        name=seen.name,
-        connected=seen.connected,
-        since=seen.since.isoformat(timespec="milliseconds"),
-        in_force=seen.connected and seen.in_force,
-        error=seen.why or None,
-        warnings=tuple(mtu_problems(policy, bindings, (seen,), plan.mtus)),
+def status_of_hosts(
+    policy: Policy, bindings: Bindings, plan: HostPlan, seen: Mapping[str, HostSeen]
+) -> tuple[HostStatus, ...]:
+    """Every managed host in short, in the document's order."""
+    hosts, peers = [seen[name] for name in policy.hosts if name in seen], _peers(policy)
+    too_large = mtu_problems(policy, bindings, hosts, plan.mtus)
+    return tuple(
+        HostStatus(
+            name=one.name,
+            connected=one.connected,
+            since=one.since.isoformat(timespec="milliseconds"),
+            in_force=one.connected and one.in_force,
+            error=one.why or None,
+            warnings=(*too_large.get(one.name, ()), *_tunnels_down(one, peers)),
+        )
+        for one in hosts
     )
+
+
+def _tunnels_down(seen: HostSeen, peers: Mapping[str, str]) -> Iterator[str]:
+    for tunnel in _tunnels(seen, peers):
+        if tunnel.up is False:
+            why = f": {tunnel.diagnostic}" if tunnel.diagnostic else ""
+            yield f"host {seen.name}: the tunnel to {tunnel.peer or tunnel.peer_ip} is down{why}"
+
+
+def _peers(policy: Policy) -> dict[str, str]:
+    """vtep -> host."""
+    return {str(host.vtep): host.name for host in policy.hosts.values() if host.vtep is not None}
 
 
 def outcome_of(seen: HostSeen) -> HostOutcome:

@@ -44,7 +44,7 @@ class WantedHost:
 
     remote: of the database: `unix:FILE`, `tcp:IP:PORT`, `ssl:IP:PORT`, or `from:SYSTEM-ID` for a host that connects by
     itself and has that external_ids:system-id. bridge: made where it is not there. dpid: its datapath id.
-    datapath_type: of a bridge that is made: "system" or "netdev".
+    datapath_type: of a bridge that is made: "system" or "netdev". mac: of the bridge's own port; None: as it is.
     target: where the bridge looks for its controller; None: at the address by which the host was reached.
     """
 
@@ -55,6 +55,7 @@ class WantedHost:
     target: str | None = None
     ports: tuple[WantedPort, ...] = ()
     datapath_type: str = "system"
+    mac: Mac | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from controller.flow.fields import LOCAL_PORT
 from controller.hosts import DatabaseSeen
 from controller.pipeline.compile import Carrier, Membership
 from controller.policy.model import Dpid, Host, Policy, of_attached_mac, of_iface_id
-from controller.tunnels import trunk_carries, tunnel_carries, tunnel_joins, tunnel_port
+from controller.tunnels import trunk_carries, tunnel_joins, tunnel_port
 
 MAX_OFPORT = 0xFF00
 """OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to: ports above it are reserved."""
@@ -109,36 +109,36 @@ def find_carriers(
 ) -> Mapping[Dpid, tuple[Carrier, ...]]:
     """The ports of every bridge that lead to other hosts, and which memberships are behind them.
 
-    A host's trunk leads to every other host that has one; a tunnel to one host. An endpoint is where it is bound.
+    A host's trunk leads to every other host that has one; a tunnel to one host. An endpoint is where it is bound; of
+    those elsewhere only the memberships matter whose networks have members here.
     """
     hosts = find_hosts(policy, bridges)
     if len(hosts) < 2:
         return {}
     tunnel_ports = {dpid: tunnel_port(host.name) for dpid, host in hosts.items()}
-    behind = {dpid: _memberships(policy, bindings.seats.get(dpid, ())) for dpid in hosts}
-    with_vni = {
-        dpid: tuple(m for m in memberships if policy.networks[m[1]].vni is not None)
-        for dpid, memberships in behind.items()
-    }
+    members = {dpid: _members_by_network(policy, bindings.seats.get(dpid, ())) for dpid in hosts}
     found: dict[Dpid, tuple[Carrier, ...]] = {}
     for bridge in bridges:
         host = hosts.get(bridge.dpid)
         if host is None:
             continue
+        here = members[bridge.dpid]
         on_trunk: list[Membership] = []
         carriers: list[Carrier] = []
         for dpid, peer in hosts.items():
             if dpid == bridge.dpid:
                 continue
-            trunks = host.trunk is not None and peer.trunk is not None
-            if trunks:
-                on_trunk += (m for m in behind[dpid] if trunk_carries(host, peer, policy.networks[m[1]]))
             tunnel = bridge.carrier(tunnel_ports[dpid]) if tunnel_joins(host, peer) else None
-            in_tunnel = with_vni[dpid] if tunnel is not None else ()
-            if trunks:
-                in_tunnel = tuple(m for m in in_tunnel if tunnel_carries(host, peer, policy.networks[m[1]]))
+            in_tunnel: list[Membership] = []
+            for name, memberships in members[dpid].items():
+                if name not in here:
+                    continue
+                if trunk_carries(host, peer, policy.networks[name]):
+                    on_trunk += memberships
+                elif tunnel is not None and policy.networks[name].vni is not None:
+                    in_tunnel += memberships
             if tunnel is not None and in_tunnel:
-                carriers.append(Carrier(tunnel, True, in_tunnel))
+                carriers.append(Carrier(tunnel, True, tuple(in_tunnel)))
         trunk = None if host.trunk is None else bridge.carrier(host.trunk)
         if on_trunk and trunk is not None:
             carriers.append(Carrier(trunk, False, tuple(on_trunk), host.native))
@@ -146,8 +146,12 @@ def find_carriers(
     return found
 
 
-def _memberships(policy: Policy, names: Iterable[str]) -> tuple[Membership, ...]:
-    return tuple((name, network) for name in names for network in policy.endpoints[name].networks)
+def _members_by_network(policy: Policy, names: Iterable[str]) -> Mapping[str, list[Membership]]:
+    found: dict[str, list[Membership]] = {}
+    for name in names:
+        for network in policy.endpoints[name].networks:
+            found.setdefault(network, []).append((name, network))
+    return found
 
 
 def _is_on(host: Host, bridge: BridgePorts) -> bool:

@@ -66,20 +66,24 @@ def underlay_mtus(seen: Iterable[HostSeen]) -> dict[str, int]:
     return found
 
 
-def mtu_problems(policy: Policy, bindings: Bindings, seen: Iterable[HostSeen], mtus: Mapping[str, int]) -> list[str]:
-    """A sentence for every port of a member whose MTU is larger than fits, naming host and port."""
+def mtu_problems(
+    policy: Policy, bindings: Bindings, seen: Iterable[HostSeen], mtus: Mapping[str, int]
+) -> Mapping[str, tuple[str, ...]]:
+    """Host -> a sentence for every port of a member whose MTU is larger than fits, naming host and port."""
+    if not mtus:
+        return {}
     by_seat = {(dpid, ofport): name for dpid, seats in bindings.seats.items() for name, ofport in seats.items()}
-    said: list[str] = []
+    said: dict[str, list[str]] = {}
     for host in seen:
         for port in host.shown.ports:
             endpoint = policy.endpoints.get(by_seat.get(_seat_of(host, port), ""))
             fits = min((mtus[name] for name in endpoint.networks if name in mtus), default=None) if endpoint else None
             if fits is not None and port.mtu_bytes is not None and port.mtu_bytes > fits:
-                said.append(
+                said.setdefault(host.name, []).append(
                     f"host {host.name}: port {port.name} has an MTU of {port.mtu_bytes}, and {fits} fit in its tunnels;"
                     f" mend it on both ends: ip link set dev {port.name} mtu {fits}"
                 )
-    return said
+    return {name: tuple(sentences) for name, sentences in said.items()}
 
 
 def _seat_of(host: HostSeen, port: PortSeen) -> tuple[Dpid, int]:

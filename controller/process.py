@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import resource
 import sys
+from _thread import RLock
 from contextlib import suppress
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
@@ -29,6 +31,11 @@ def raise_file_limit() -> int:
 
 def settle() -> None:
     """Call once, before threads are started."""
+    # Threads log too. A green lock wakes who waits for it in the wrong thread, and then it is held for ever: these are
+    # the interpreter's own, which no green-thread library replaces.
+    logging._lock = RLock()  # type: ignore[attr-defined]
+    for handler in logging.getLogger().handlers:
+        handler.lock = RLock()
     # Compiled flows are many objects that live long and have no cycles. While the collector looks at objects no thread
     # runs: let it look at few at a time, and at all of them almost never.
     gc.set_threshold(5_000, 10, 1_000)

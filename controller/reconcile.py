@@ -31,7 +31,7 @@ from controller.diff import Difference
 from controller.errors import CompileError, SwitchError
 from controller.flow.flow import Flow
 from controller.host_plan import HostPlan, plan_hosts
-from controller.host_view import outcome_of, planned_hosts, status_of, view_hosts
+from controller.host_view import outcome_of, planned_hosts, status_of_hosts, view_hosts
 from controller.hosts import HostDatabases, HostSeen, WantedHost
 from controller.inventory import Bindings, bind, find_carriers, labels_of
 from controller.loop import Loop, Waiter
@@ -77,7 +77,9 @@ class Reconciler:
         self._lock = loop.lock()
         self._bridges: dict[Dpid, Bridge] = {}
         self._bindings = Bindings()
-        self._ports_changed = False
+        self._port_changes = 0
+        self._port_changes_bound = 0
+        """How many of them the bindings are made of."""
         self._refused: list[str] = []
         policy = load(document)
         self._checker.check(policy)
@@ -120,7 +122,7 @@ class Reconciler:
         if bridge is None or bridge.switch is not switch:
             return
         bridge.port_events.append((ofport, name))
-        self._ports_changed = True
+        self._port_changes += 1
         bridge.wake.set()
 
     def gone(self, switch: Switch) -> None:
@@ -140,7 +142,8 @@ class Reconciler:
         policy = self._stored.policy
         facts = (labels_of(policy, self._databases.shown()), underlay_mtus(self._databases.seen().values()))
         if facts != self._host_facts:
-            self._host_facts, self._ports_changed = facts, True
+            self._host_facts = facts
+            self._port_changes += 1
             bridge = next((bridge for bridge in self._bridges.values() if bridge.connected), None)
             if bridge is not None:
                 bridge.wake.set()
@@ -176,7 +179,7 @@ class Reconciler:
                 LOG.info("policy stored revision=%d", number)
             revision, plan = self._stored.revision, self._host_plan
             for bridge in self._bridges.values():
-                if bridge.connected:
+                if bridge.connected and not (changed and bridge.pass_over(stored.revision, revision)):
                     bridge.wake.set()
         hosts = self._await_hosts(plan)
         bridges = [bridge for bridge in self._bridges.values() if bridge.connected]
@@ -197,11 +200,8 @@ class Reconciler:
         settings, seen = self._databases.settings(), self._databases.seen()
         bridges = tuple(bridge.status(settings.get(dpid)) for dpid, bridge in sorted(self._bridges.items()))
         revision = self._stored.revision
-        policy = self._stored.policy
-        hosts = tuple(
-            status_of(policy, self._bindings, self._host_plan, seen[name]) for name in policy.hosts if name in seen
-        )
-        in_force = not self._ports_changed and all(b.in_force == revision for b in bridges if b.connected)
+        hosts = status_of_hosts(self._stored.policy, self._bindings, self._host_plan, seen)
+        in_force = not self._ports_pending and all(b.in_force == revision for b in bridges if b.connected)
         return Status(revision, in_force and all(h.in_force for h in hosts), bridges, hosts, tuple(self._refused))
 
     def bindings(self) -> list[Binding]:
@@ -220,7 +220,8 @@ class Reconciler:
 
     def hosts(self) -> list[HostView]:
         bridges = {dpid: bridge.name for dpid, bridge in self._bridges.items() if bridge.connected}
-        return view_hosts(self._stored.policy, self._bindings, self._host_plan, self._databases.seen(), bridges)
+        policy, seen = self._stored.policy, self._databases.seen()
+        return self._loop.in_thread(view_hosts, policy, self._bindings, self._host_plan, seen, bridges)
 
     def flows(self, dpid: str | None = None, origin: str | None = None, stage: str | None = None) -> Iterator[FlowView]:
         for number, bridge in sorted(self._bridges.items()):
@@ -236,7 +237,7 @@ class Reconciler:
 
     def _wake_all(self) -> None:
         """What a bridge that is gone carried may be found elsewhere."""
-        self._ports_changed = True
+        self._port_changes += 1
         for bridge in self._bridges.values():
             if bridge.connected:
                 bridge.wake.set()
@@ -281,6 +282,11 @@ class Reconciler:
             if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
                 bridge.replace(draft.bindings.seats[dpid], compiled)
 
+    @property
+    def _ports_pending(self) -> bool:
+        """Whether ports or labels have changed since everything was bound."""
+        return self._port_changes != self._port_changes_bound
+
     def _look_again(self) -> None:
         """Wake those who wait for hosts: something about ports or databases is new."""
         waiting, self._host_waiters = self._host_waiters, []
@@ -295,15 +301,12 @@ class Reconciler:
 
     def _rebind(self) -> None:
         """Bring bindings and compiled flows to the ports as they are now; wake the other bridges that this concerns."""
-        if not self._ports_changed:
+        if not self._ports_pending:
             return
-        self._ports_changed = False
-        try:
-            draft = self._loop.in_thread(self._compile, self._stored.document, self._stored.policy)
-        except CompileError:
-            self._ports_changed = True
-            raise
+        n_changes = self._port_changes
+        draft = self._loop.in_thread(self._compile, self._stored.document, self._stored.policy)
         self._loop.in_thread(self._put_in_effect, draft)
+        self._port_changes_bound = n_changes
         self._want(draft.hosts)
         for dpid, changes in draft.differences.items():
             bridge = self._bridges.get(dpid)
@@ -316,6 +319,7 @@ class Reconciler:
         """Settle once, then sleep until something changes, an audit is due, or a failed attempt may be repeated."""
         wait_s = AUDIT_EVERY_S
         wake = bridge.wake = self._loop.waiter()
+        bridge.busy = True
         try:
             self._settle(bridge, switch)
         except (SwitchError, CompileError) as error:
@@ -323,6 +327,7 @@ class Reconciler:
                 return
             wait_s = bridge.note_failure(str(error))
             LOG.warning("not in force dpid=%016x retry_s=%.1f error=%s", bridge.dpid, wait_s, error)
+        bridge.busy = False
         bridge.tell_settled()
         self._look_again()
         if switch.alive and not wake.wait(wait_s) and bridge.switch is switch:
@@ -338,7 +343,7 @@ class Reconciler:
         installed = bridge.installed
         if installed is None:
             bridge.see_ports(switch.read_ports())
-            self._ports_changed = True
+            self._port_changes += 1
             dump = switch.read_flows()
             installed, foreign = set(dump.cookies), dump.foreign
         with self._lock:
@@ -394,7 +399,7 @@ class Reconciler:
         if not seen.in_force or bridge is None or not bridge.connected:
             return True
         made = (port for port in seen.shown.ports if port.bridge == host.bridge and port.ofport is not None)
-        return self._ports_changed or any(port.name not in bridge.ports for port in made)
+        return self._ports_pending or any(port.name not in bridge.ports for port in made)
 
     def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
         until = self._loop.now() + IN_FORCE_WITHIN_S

@@ -13,6 +13,7 @@ from controller.policy.model import Dpid
 MARK = "tripoint"
 """The key and value in external_ids that mark a row as ours."""
 DISABLE_IN_BAND = "disable-in-band"
+HWADDR = "hwaddr"
 DATAPATH_ID = "datapath-id"
 
 Pairs = tuple[tuple[str, str], ...]

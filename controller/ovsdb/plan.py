@@ -13,7 +13,7 @@ from typing import TypeVar
 from controller.diff import difference
 from controller.hosts import WantedHost, WantedPort
 from controller.ovsdb import operations as op
-from controller.ovsdb.found import DATAPATH_ID, DISABLE_IN_BAND, Found, FoundBridge, FoundController, FoundPort
+from controller.ovsdb.found import DATAPATH_ID, DISABLE_IN_BAND, HWADDR, Found, FoundBridge, FoundController, FoundPort
 from controller.ovsdb.rows import (
     BridgeRow,
     ControllerRow,
@@ -189,7 +189,7 @@ class _Making:
             "datapath_type": row.datapath_type,
             "fail_mode": op.optional(row.fail_mode),
             "protocols": op.a_set(sorted(row.protocols)),
-            "other_config": op.a_map(((DATAPATH_ID, row.datapath_id or ""), (DISABLE_IN_BAND, "true"))),
+            "other_config": op.a_map(tuple((key, value) for key, value in _other_config(row) if value is not None)),
             "external_ids": op.MARKED,
             "controller": op.a_set([self._insert_controller(one) for one in row.controllers]),
             "flow_tables": ["map", [[number, self._insert_table(table)] for number, table in sorted(row.tables)]],
@@ -204,11 +204,8 @@ class _Making:
             self.operations.append(op.update("Bridge", here, columns))
         if old.controllers != row.controllers or len(standing.controllers) != len(row.controllers):
             self._set_controllers(standing, row)
-        keys = (
-            (DATAPATH_ID, old.datapath_id, row.datapath_id),
-            (DISABLE_IN_BAND, old.disable_in_band, row.disable_in_band),
-        )
-        pairs = [(key, new) for key, before, new in keys if before != new]
+        keys = zip(_other_config(old), _other_config(row), strict=True)
+        pairs = [(key, new) for (_, before), (key, new) in keys if before != new]
         if pairs:
             self.operations.append(op.put_keys("Bridge", here, "other_config", pairs))
         self._set_tables(standing, old.tables, row.tables)
@@ -315,6 +312,10 @@ def _changes(columns: Callable[[R], dict[str, object]], old: R, now: R) -> dict[
     """Those columns that differ, as they are to be."""
     before, after = columns(old), columns(now)
     return {column: value for column, value in after.items() if before[column] != value}
+
+
+def _other_config(row: BridgeRow) -> tuple[tuple[str, str | None], ...]:
+    return ((DATAPATH_ID, row.datapath_id), (DISABLE_IN_BAND, row.disable_in_band), (HWADDR, row.hwaddr))
 
 
 def _bridge_columns(row: BridgeRow) -> dict[str, object]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.hosts import WantedHost, WantedPort
-from controller.ovsdb.found import DATAPATH_ID, DISABLE_IN_BAND, Found, FoundBridge, FoundPort, Pairs
+from controller.ovsdb.found import DATAPATH_ID, DISABLE_IN_BAND, HWADDR, Found, FoundBridge, FoundPort, Pairs
 from controller.pipeline import TABLES
 
 SECURE = "secure"
@@ -41,6 +41,7 @@ class BridgeRow:
     protocols: frozenset[str]
     datapath_id: str | None
     disable_in_band: str | None
+    hwaddr: str | None
     controllers: frozenset[ControllerRow]
     tables: frozenset[tuple[int, str]]
 
@@ -79,6 +80,7 @@ def wanted_bridge(host: WantedHost, target: str, standing: FoundBridge | None, f
         protocols=theirs | PROTOCOLS,
         datapath_id=f"{host.dpid:016x}",
         disable_in_band="true",
+        hwaddr=str(host.mac) if host.mac is not None else _hwaddr(standing),
         controllers=frozenset({ControllerRow(target, MAX_BACKOFF_MS, INACTIVITY_PROBE_MS)}),
         tables=wanted_tables(standing, found),
     )
@@ -114,6 +116,7 @@ def found_bridge(bridge: FoundBridge, found: Found) -> BridgeRow:
         protocols=bridge.protocols,
         datapath_id=None if datapath_id is None else datapath_id.lower(),
         disable_in_band=bridge.other_config.get(DISABLE_IN_BAND),
+        hwaddr=_hwaddr(bridge),
         controllers=frozenset(
             ControllerRow("", None, None, False)
             if row is None
@@ -145,6 +148,11 @@ def found_port(port: FoundPort, bridge: str, found: Found) -> PortRow:
         tag=port.tag,
         trunks=port.trunks,
     )
+
+
+def _hwaddr(bridge: FoundBridge | None) -> str | None:
+    text = bridge.other_config.get(HWADDR) if bridge is not None else None
+    return None if text is None else text.lower()
 
 
 def _wanted_datapath_type(host: WantedHost, standing: FoundBridge | None) -> str:
@@ -184,6 +192,7 @@ _BRIDGE_COLUMNS: Mapping[str, str] = {
     "protocols": "protocols",
     "datapath_id": f"other_config:{DATAPATH_ID}",
     "disable_in_band": f"other_config:{DISABLE_IN_BAND}",
+    "hwaddr": f"other_config:{HWADDR}",
     "controllers": "controller",
 }
 

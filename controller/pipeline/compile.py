@@ -8,7 +8,8 @@ are made anew. With or without an earlier result the flows are the same.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from controller.flow.flow import Flow
 from controller.pipeline import EMITTERS
@@ -60,6 +61,10 @@ class Shared:
     flows: Flows
 
 
+MadeOf = tuple[Policy, Mapping[str, int], "tuple[Carrier, ...]"]
+"""The policy, the endpoints bound here, and the carriers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compiled:
     """A bridge's flows, in units. Two results share every unit that did not change between them.
@@ -71,7 +76,7 @@ class Compiled:
     shared: Shared = field(default_factory=lambda: Shared(SharedView(()), ()))
     segments: Mapping[str, Segment] = field(default_factory=dict)
     view: BridgeView = ABLE
-    made_of: tuple[Policy, Mapping[str, int], tuple[Carrier, ...]] | None = field(default=None, compare=False)
+    made_of: MadeOf | None = field(default=None, compare=False)
 
     def units(self) -> Iterator[Flows]:
         """Every unit's flows; a flow that two units need comes twice."""
@@ -123,9 +128,8 @@ def compile_bridge(
     Of the endpoints behind its carriers only those matter that share a network with one that is bound here.
     """
     made_of = (policy, ports, carriers)
-    same = before.made_of is not None and before.made_of[0] is policy and before.made_of[1:] == made_of[1:]
-    if same and before.view == bridge:
-        return before
+    if before.view == bridge and before.made_of is not None and _is_same(before.made_of, made_of):
+        return replace(before, made_of=made_of)
     if before.view != bridge:
         before = Compiled(view=bridge)
     seats: dict[str, list[Seat]] = {}
@@ -157,6 +161,18 @@ def compile_bridge(
     shared = sorted((seat[2] for seat in local if seat[2] is not None), key=lambda member: member.port)
     view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
     return Compiled(before.bridge or _bridge(bridge), _shared(view, before.shared), segments, bridge, made_of)
+
+
+def _is_same(before: MadeOf, now: MadeOf) -> bool:
+    """Whether nothing that shows on the bridge differs. Objects of a policy that did not change stay the same ones."""
+    (old, *_), (policy, ports, carriers) = before, now
+    if before[1:] != now[1:] or old is policy:
+        return before[1:] == now[1:]
+    names = chain(ports, (name for carrier in carriers for name, _ in carrier.seats))
+    if any(old.endpoints.get(name) is not policy.endpoints[name] for name in names):
+        return False
+    networks = {network for name in ports for network in policy.endpoints[name].networks}
+    return all(old.networks.get(name) is policy.networks[name] for name in networks)
 
 
 def _carried(carrier: Carrier, network: Network, learning: int) -> Carried:

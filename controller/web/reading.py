@@ -60,7 +60,8 @@ class Reading:
         return self._plain(asked, plain(self._control.status()))
 
     def hosts(self, asked: Asked) -> Response:
-        return self._plain(asked, {"revision": self._control.current().revision, "hosts": plain(self._control.hosts())})
+        revision, hosts = self._control.current().revision, self._control.hosts()
+        return self._plain(asked, {"revision": revision, "hosts": self._in_thread(plain, hosts)})
 
     def bindings(self, asked: Asked) -> Response:
         return self._plain(asked, {"bindings": plain(self._control.bindings())})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,6 +74,24 @@ def test_members_ports_say_what_they_are() -> None:
     internal = ports(plan, "boxB")["p4"]
     assert (internal.type, internal.mac, internal.mtu_bytes) == ("internal", Mac(0x020000000004), 1450)
     assert ports(plan, "boxA")["p2"].mtu_bytes is None
+
+
+def test_the_bridges_own_port_is_a_member_without_a_port_to_be_made() -> None:
+    policy = policy_of(
+        hosts={"boxA": host(4)},
+        networks={"green": {"vni": 7}},
+        endpoints={"boxA": {**member(1, "green", "boxA"), "port": "br0"}},
+    )
+    (wanted,) = plan_hosts(policy, Bindings(), ()).hosts
+    assert (wanted.ports, wanted.mac) == ((), Mac(0x020000000001))
+
+
+def test_a_host_of_which_nothing_changed_is_the_same_value() -> None:
+    before = plan_hosts(THREE, Bindings(), ())
+    moved = replace(THREE, endpoints={name: one for name, one in THREE.endpoints.items() if name != "c1"})
+    after = plan_hosts(moved, Bindings(), (), before)
+    assert [new is old for new, old in zip(after.hosts, before.hosts, strict=True)] == [True, False, False]
+    assert after == plan_hosts(moved, Bindings(), ())
 
 
 def test_a_member_whose_host_is_observed_counts_there() -> None:
@@ -184,6 +203,6 @@ def test_a_port_has_one_endpoint_by_whatever_it_is_known() -> None:
 def test_a_port_with_too_large_an_mtu_is_named() -> None:
     bindings = Bindings(seats={Dpid(7): {"a1": 1, "a2": 2}})
     host = seen_host(port("p1", 1), port("p2", 2, mtu_bytes=9000), port("p3", 3))
-    (said,) = mtu_problems(THREE, bindings, [host], {"green": 1450})
+    (said,) = mtu_problems(THREE, bindings, [host], {"green": 1450})["boxA"]
     assert said.startswith("host boxA: port p1 has an MTU of 1500, and 1450 fit")
-    assert mtu_problems(THREE, bindings, [seen_host(port("p1", 1, mtu_bytes=1450))], {"green": 1450}) == []
+    assert mtu_problems(THREE, bindings, [seen_host(port("p1", 1, mtu_bytes=1450))], {"green": 1450}) == {}
