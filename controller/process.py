@@ -40,7 +40,7 @@ def settle() -> None:
     # runs: let it look at few at a time, and at all of them almost never.
     gc.set_threshold(5_000, 10, 1_000)
     # At each system call the loop waits so long for the interpreter while another thread computes.
-    sys.setswitchinterval(0.001)
+    sys.setswitchinterval(0.0002)
     # glibc gives each thread a heap of its own, and what was freed in one is not used again in another (mallopt(3)).
     # Threads run Python, of which one runs at a time anyway: one heap, and large blocks by themselves.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

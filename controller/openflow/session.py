@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Protocol
 
 from controller.errors import SwitchError
@@ -285,11 +286,16 @@ class Session:
         self._bundles = self._bundles % MAX_BUNDLE + 1
         bundle = self._bundles
         gathered = self._pending.open(len(changes), None)
-        with self._until_closed(gathered):
-            self._control(BundleControl.OPEN_REQUEST, bundle)
+        opened = self._pending.open(1, _is_step(BundleControl.OPEN_REQUEST))
+        barrier = self._pending.open(1, _is_barrier_reply)
+        with self._until_closed(gathered), self._until_closed(opened), self._until_closed(barrier):
+            # In one go: where the bundle cannot be opened, the switch refuses all that was to be in it.
+            first = (requests.bundle_control(BundleControl.OPEN_REQUEST, bundle, opened.first),)
+            last = (requests.barrier_request(barrier.first),)
             try:
-                self._send(changes.messages(bundle, gathered.first))
-                self._ask(requests.barrier_request, _is_barrier_reply, "barrier")
+                self._send(chain(first, changes.messages(bundle, gathered.first), last))
+                opened.wait(self._timeout_s, "bundle open")
+                barrier.wait(self._timeout_s, "barrier")
                 if gathered.n_errors:
                     raise SwitchError(changes.explain(gathered))
             except Exception:
@@ -321,11 +327,8 @@ class Session:
             LOG.warning("bundle not discarded dpid=%016x bundle=%d error=%s", self._dpid, bundle, error)
 
     def _control(self, step: BundleControl, bundle: int) -> None:
-        def take(reply: bytes) -> bool:
-            return message_type(reply) == Message.BUNDLE_CONTROL and bundle_step(reply) == step + 1
-
         what = f"bundle {step.name.partition('_')[0].lower()}"
-        self._ask(lambda xid: requests.bundle_control(step, bundle, xid), take, what)
+        self._ask(lambda xid: requests.bundle_control(step, bundle, xid), _is_step(step), what)
 
     def close(self, reason: str) -> None:
         if not self._alive:
@@ -370,6 +373,11 @@ class Session:
             self._channel.send(data)
         except OSError as error:
             raise SwitchError(f"sending to the switch failed: {error}") from error
+
+
+def _is_step(step: BundleControl) -> TakeReply:
+    """Whether it is the answer to this step of a bundle."""
+    return lambda reply: message_type(reply) == Message.BUNDLE_CONTROL and bundle_step(reply) == step + 1
 
 
 def _is_barrier_reply(reply: bytes) -> bool:
