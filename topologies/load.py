@@ -287,6 +287,8 @@ class _LabReader(ExpectationReader):
         A managed host's patch and internal ports are made by the controller, and need no cable.
         """
         ports = {name: {e.name for k in lab.links for e in (k.a, k.b) if e.owner == name} for name in lab.bridges}
+        for name in lab.bridges:
+            ports[name].add(name)  # its own port is the machine that runs it
         everywhere = {port for of_one in ports.values() for port in of_one}
         there: dict[str, set[str]] = {}
         managed = {name: bridge.node for name, bridge in lab.bridges.items() if bridge.managed}

@@ -38,7 +38,6 @@ class Message(IntEnum):
     PACKET_IN = 10
     FLOW_REMOVED = 11
     PORT_STATUS = 12
-    PACKET_OUT = 13
     FLOW_MOD = 14
     MULTIPART_REQUEST = 18
     MULTIPART_REPLY = 19

@@ -1,7 +1,6 @@
 """The other messages we send: handshake, echo, barrier, bundles, multipart requests. PURE.
 
-Layouts: OpenFlow 1.4.0 sections 7.3.5 (multipart), 7.3.7 (packet-out), 7.3.8 (barrier), 7.3.9 (bundles), 7.5 (hello,
-echo).
+Layouts: OpenFlow 1.4.0 sections 7.3.5 (multipart), 7.3.8 (barrier), 7.3.9 (bundles), 7.5 (hello, echo).
 """
 
 from __future__ import annotations
@@ -34,9 +33,6 @@ _MULTIPART: Final = Struct("!BBHIHH4x")
 _FLOW_STATS: Final = Struct("!BBHIHH4xB3xII4xQQHH4x")
 _MATCH_OXM: Final = 1
 _SET_CONFIG: Final = Struct("!BBHIHH")
-_PACKET_OUT: Final = Struct("!BBHIIIH6x")
-_NO_BUFFER: Final = 0xFFFFFFFF
-_CONTROLLER_PORT: Final = 0xFFFFFFFD
 
 
 def hello(xid: int) -> bytes:
@@ -80,13 +76,6 @@ def bundle_add(bundle: int, xid: int, message: bytes) -> bytes:
     if length > MAX_MESSAGE_BYTES:
         raise CompileError(f"a flow takes {len(message)} octets, more than an OpenFlow bundle message can carry")
     return _BUNDLE_ADD.pack(VERSION, 34, length, xid, bundle, ATOMIC_ORDERED) + message
-
-
-def packet_out(xid: int, actions: bytes, frame: bytes) -> bytes:
-    """Run encoded actions on a frame of ours. OpenFlow 1.4 section 7.3.7."""
-    length = _PACKET_OUT.size + len(actions) + len(frame)
-    head = (VERSION, Message.PACKET_OUT, length, xid, _NO_BUFFER, _CONTROLLER_PORT, len(actions))
-    return _PACKET_OUT.pack(*head) + actions + frame
 
 
 def port_desc_request(xid: int) -> bytes:

@@ -18,20 +18,9 @@ from typing import Final, Protocol
 
 from controller.errors import SwitchError
 from controller.flow.actions import SetField
-from controller.flow.fields import ND_OPTIONS_TYPE, ND_RESERVED
+from controller.flow.fields import ETH_TYPE, ICMPV6_CODE, ICMPV6_TYPE, IP_PROTO, ND_OPTIONS_TYPE, ND_RESERVED
 from controller.flow.flow import OWNER, OWNER_LEARNED, Flow, owner_of
-from controller.flow.frame import form_frame
-from controller.flow.packet import (
-    ALL_NODES,
-    ETH_IPV6,
-    ICMPV6,
-    SLL_OPTION,
-    SOLICIT,
-    SOLICITED_OVERRIDE,
-    TLL_OPTION,
-    multicast_mac,
-    packet,
-)
+from controller.flow.packet import ADVERT, ETH_IPV6, ICMPV6, SOLICITED_OVERRIDE, TLL_OPTION
 from controller.openflow import requests
 from controller.openflow.changes import Changes
 from controller.openflow.decode import (
@@ -48,7 +37,6 @@ from controller.openflow.decode import (
     message_xid,
     multipart_type,
 )
-from controller.openflow.encode import encode_actions
 from controller.openflow.pending import AnswerTimeout, MakeWaiter, Pending, Request, TakeReply
 from controller.openflow.protocol import BundleControl, Message, Multipart
 from controller.switch import FlowDump, ForeignFlow
@@ -64,22 +52,14 @@ MOST_FLOWS: Final = 2_000_000
 _MESSAGE_COST_BYTES: Final = 256
 """What taking a message costs beside reading it, as if it were so much longer."""
 MAX_BUNDLE: Final = 0xFFFFFFFF
-_SOLICITATION: Final = form_frame(
-    packet(
-        eth_src=2,
-        eth_dst=multicast_mac(ALL_NODES),
-        eth_type=ETH_IPV6,
-        nw_proto=ICMPV6,
-        ipv6_src=1 << 64,
-        ipv6_dst=ALL_NODES,
-        icmpv6_type=SOLICIT,
-        nd_target=2 << 64,
-        nd_options_type=SLL_OPTION,
-        nd_sll=2,
-    )
+_ADVERTISES: Final = Flow(
+    table=253,
+    priority=0,
+    match=(ETH_TYPE(ETH_IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(ADVERT), ICMPV6_CODE(0)),
+    actions=(SetField(ND_RESERVED, SOLICITED_OVERRIDE), SetField(ND_OPTIONS_TYPE, TLL_OPTION)),
+    origin="",
+    why="what a datapath must be able to do to make a neighbor advertisement; nothing comes to this table",
 )
-_ADVERTISE: Final = (SetField(ND_RESERVED, SOLICITED_OVERRIDE), SetField(ND_OPTIONS_TYPE, TLL_OPTION))
-"""What a datapath must be able to do to make an advertisement; and a frame that it may do it to."""
 
 
 class Channel(Protocol):
@@ -217,12 +197,17 @@ class Session:
 
     def prepare(self) -> None:
         self._send((requests.set_config(0),))
-        # A packet that is sent nowhere: the switch refuses actions that its datapath cannot do.
-        probe = self._pending.open(1, None)
-        with self._until_closed(probe):
-            self._send((requests.packet_out(probe.first, encode_actions(_ADVERTISE), _SOLICITATION),))
-            self._ask(requests.barrier_request, _is_barrier_reply, "barrier")
-            self._advertises = not probe.n_errors
+        self._ask(requests.barrier_request, _is_barrier_reply, "barrier")
+        # The switch asks its datapath only when such a flow is to be installed.
+        try:
+            self.apply((_ADVERTISES,), ())
+        except SwitchError:
+            if not self._alive:
+                raise
+            self._advertises = False
+        else:
+            self.apply((), (_ADVERTISES.cookie,))
+            self._advertises = True
 
     def read_ports(self) -> Mapping[str, int]:
         found: dict[int, str] = {}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.rig.dockerfile import Image
+from topologies import netns
 
 KNOWN = {
     "build", "cap_add", "cap_drop", "command", "depends_on", "devices", "entrypoint", "environment", "healthcheck",
@@ -90,6 +91,9 @@ class Project:
         try:
             for name in self.compose.get("networks", {}):
                 _ip(f"netns add {self.mark}-{name}")
+                # The bridge is a network's, and no machine in it that speaks for itself.
+                for scope in ("all", "default"):
+                    netns.sysctl(f"{self.mark}-{name}", f"net.ipv6.conf.{scope}.disable_ipv6", "1")
                 _ip(f"-n {self.mark}-{name} link add br0 type bridge", f"-n {self.mark}-{name} link set br0 up")
             for name in self.compose["services"]:
                 self.start(name)
@@ -116,6 +120,9 @@ class Project:
     def connect(self, service: Service) -> None:
         """A namespace; in it what the service's networks are, each as a cable to the network's bridge."""
         _ip(f"netns add {service.namespace}", f"-n {service.namespace} link set lo up")
+        for name, value in (service.settings.get("sysctls") or {}).items():
+            words = ["ip", "netns", "exec", service.namespace, "sysctl", "-q", "-w", f"{name}={value}"]
+            subprocess.run(words, check=True)
         for number, (network, wish) in enumerate((service.settings.get("networks") or {}).items()):
             prefix = self.compose["networks"][network]["ipam"]["config"][0]["subnet"].partition("/")[2]
             there, far, near = f"{self.mark}-{network}", service.name, f"eth{number}"
@@ -125,9 +132,6 @@ class Project:
                 f"-n {service.namespace} addr add {wish['ipv4_address']}/{prefix} dev {near}",
                 f"-n {service.namespace} link set {near} up",
             )
-        for name, value in (service.settings.get("sysctls") or {}).items():
-            words = ["ip", "netns", "exec", service.namespace, "sysctl", "-q", "-w", f"{name}={value}"]
-            subprocess.run(words, check=True)
 
     def launch(self, service: Service) -> None:
         settings, root = service.settings, service.image.root
