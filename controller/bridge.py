@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 from controller.bridge_settings import BridgeSettings, judge_settings
@@ -38,7 +39,7 @@ class Bridge:
         self.switch: Switch | None = None
         self.wake = wake
         self.ports: dict[str, int] = {}
-        self.port_events: list[tuple[int, str | None]] = []
+        self.port_events: deque[tuple[int, str | None]] = deque()
         self.gone_at_s = 0.0
         self.seats: Mapping[str, int] = {}
         self.view = ABLE
@@ -62,19 +63,19 @@ class Bridge:
     def connected(self) -> bool:
         return self.switch is not None
 
-    def observe(self, now_s: float, labels: Mapping[str, str]) -> BridgePorts:
-        """Its ports, with all that was heard of them until now, and what else they are known by."""
-        events, self.port_events = self.port_events, []
-        if events:
+    def observe(self, now_s: float, labels: Mapping[str, str], strangers: frozenset[str]) -> BridgePorts:
+        """Its ports, with all that was heard of them until now, and what a database tells of them (`BridgePorts`)."""
+        if self.port_events:
             names = {ofport: name for name, ofport in self.ports.items()}
-            for ofport, name in events:
+            while self.port_events:  # one by one: the loop may add to them at any time
+                ofport, name = self.port_events.popleft()
                 if name is None:
                     names.pop(ofport, None)
                 else:
                     names[ofport] = name
             self.ports = {name: ofport for ofport, name in names.items()}
         present = self.connected or now_s - self.gone_at_s < HOME_KEPT_S
-        return BridgePorts(self.dpid, self.name, self.ports, present, labels)
+        return BridgePorts(self.dpid, self.name, self.ports, present, labels, strangers)
 
     def begin(self, switch: Switch) -> None:
         """A connection begins: nothing is known of what is installed."""
@@ -87,7 +88,7 @@ class Bridge:
 
     def see_ports(self, ports: Mapping[str, int]) -> None:
         """Every port there is; the bridge has the name of its local port."""
-        self.port_events = []
+        self.port_events.clear()
         self.ports = dict(ports)
         self.name = next((name for name, ofport in ports.items() if ofport == LOCAL_PORT), self.name)
 

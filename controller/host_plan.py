@@ -25,6 +25,10 @@ L4_PORTS = {Encapsulation.VXLAN: 4789, Encapsulation.GENEVE: 6081}
 """RFC 7348 section 5, RFC 8926 section 3.3."""
 
 
+MadeOf = tuple[Policy, Mapping[str, Dpid], Mapping[Dpid, str], Mapping[str, int]]
+"""The policy, where endpoints are, which bridge is which host, and the MTU observed between hosts."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostPlan:
     """What is wanted of every managed host. mtus: network -> what its members may send, where it uses tunnels.
@@ -34,7 +38,7 @@ class HostPlan:
 
     hosts: tuple[WantedHost, ...] = ()
     mtus: Mapping[str, int] = field(default_factory=dict)
-    made_of: tuple[Policy, Mapping[str, Dpid], Mapping[str, int]] | None = field(default=None, compare=False)
+    made_of: MadeOf | None = field(default=None, compare=False)
     units: Mapping[str, HostUnit] = field(default_factory=dict, compare=False)
 
 
@@ -48,11 +52,11 @@ def plan_hosts(policy: Policy, bindings: Bindings, seen: Collection[HostSeen], b
     """
     if not policy.hosts:
         return NO_HOSTS
-    made_of = (policy, bindings.home, underlay_mtus(seen))
+    made_of = (policy, bindings.home, bindings.hosts, underlay_mtus(seen))
     if before.made_of is not None and before.made_of[0] is policy and before.made_of[1:] == made_of[1:]:
         return before
     present = networks_present(policy, bindings)
-    mtus = member_mtus(policy, present, made_of[2])
+    mtus = member_mtus(policy, present, made_of[3])
     units = _units(policy, present, mtus)
     kept = {host.name: host for host in before.hosts if before.units[host.name] == units.get(host.name)}
     return HostPlan(tuple(kept.get(name) or unit.want() for name, unit in units.items()), mtus, made_of, units)
@@ -60,13 +64,12 @@ def plan_hosts(policy: Policy, bindings: Bindings, seen: Collection[HostSeen], b
 
 def networks_present(policy: Policy, bindings: Bindings) -> dict[str, frozenset[str]]:
     """Host -> the networks that have members on it: those that name the host, and those that were observed there."""
-    by_dpid = {host.datapath_id: host.name for host in policy.hosts.values() if host.datapath_id is not None}
     found: dict[str, set[str]] = {name: set() for name in policy.hosts}
     for endpoint in policy.endpoints.values():
         name = endpoint.host
         if name is None:
             dpid = bindings.home.get(endpoint.name)
-            name = None if dpid is None else by_dpid.get(dpid)
+            name = None if dpid is None else bindings.hosts.get(dpid)
         if name is not None:
             found[name].update(endpoint.networks)
     return {name: frozenset(networks) for name, networks in found.items()}

@@ -18,7 +18,7 @@ def view_hosts(
 ) -> list[HostView]:
     """Every host of the policy. bridges: those that are connected over OpenFlow, dpid -> name."""
     present, peers = networks_present(policy, bindings), _peers(policy)
-    states = {state.name: state for state in status_of_hosts(policy, bindings, plan, seen)}
+    states = {state.name: state for state in status_of_hosts(policy, bindings, plan, seen, bridges)}
     members = {(dpid, ofport): name for dpid, seats in bindings.seats.items() for name, ofport in seats.items()}
     found: list[HostView] = []
     for host in policy.hosts.values():
@@ -46,18 +46,24 @@ def view_hosts(
 
 
 def status_of_hosts(
-    policy: Policy, bindings: Bindings, plan: HostPlan, seen: Mapping[str, HostSeen]
+    policy: Policy, bindings: Bindings, plan: HostPlan, seen: Mapping[str, HostSeen], bridges: Collection[Dpid]
 ) -> tuple[HostStatus, ...]:
-    """Every managed host in short, in the document's order."""
-    hosts, peers = [seen[name] for name in policy.hosts if name in seen], _peers(policy)
+    """Every managed host in short, in the document's order. bridges: those that are connected over OpenFlow."""
+    wanted = {host.name: host for host in plan.hosts}
+    outcomes = {
+        name: outcome_of(one, wanted[name].bridge, wanted[name].dpid in bridges)
+        for name, one in seen.items()
+        if name in wanted
+    }
+    hosts, peers = [seen[name] for name in policy.hosts if name in outcomes], _peers(policy)
     too_large = mtu_problems(policy, bindings, hosts, plan.mtus)
     return tuple(
         HostStatus(
             name=one.name,
             connected=one.connected,
             since=one.since.isoformat(timespec="milliseconds"),
-            in_force=one.connected and one.in_force,
-            error=one.why or None,
+            in_force=outcomes[one.name].in_force,
+            error=one.why or outcomes[one.name].error,
             warnings=(*too_large.get(one.name, ()), *_tunnels_down(one, peers)),
         )
         for one in hosts
@@ -76,9 +82,11 @@ def _peers(policy: Policy) -> dict[str, str]:
     return {str(host.vtep): host.name for host in policy.hosts.values() if host.vtep is not None}
 
 
-def outcome_of(seen: HostSeen) -> HostOutcome:
-    in_force = seen.connected and seen.in_force
-    return HostOutcome(seen.name, in_force, None if in_force else seen.why or "not as wanted yet")
+def outcome_of(seen: HostSeen, bridge: str, bridge_connected: bool) -> HostOutcome:
+    """bridge_connected: over OpenFlow. Where its switch daemon is dead, the database goes on saying what it said."""
+    if not (seen.connected and seen.in_force):
+        return HostOutcome(seen.name, False, seen.why or "not as wanted yet")
+    return HostOutcome(seen.name, bridge_connected, None if bridge_connected else f"bridge {bridge} is not connected")
 
 
 def planned_hosts(before: HostPlan, after: HostPlan) -> tuple[HostPlanned, ...]:

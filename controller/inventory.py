@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from controller.flow.fields import LOCAL_PORT
-from controller.hosts import DatabaseSeen
+from controller.hosts import DatabaseSeen, HostSeen, PortSeen
 from controller.pipeline.compile import Carrier, Membership
 from controller.policy.model import Dpid, Host, Policy, of_attached_mac, of_iface_id
 from controller.tunnels import trunk_carries, tunnel_joins, tunnel_port
 
 MAX_OFPORT = 0xFF00
 """OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to: ports above it are reserved."""
+NO_HOSTS_SEEN: Mapping[str, HostSeen] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class BridgePorts:
     """A bridge as it was last seen. ports: name -> ofport. present: it is there, or has not been gone for long.
 
-    labels: `Endpoint.place` by which a port is known besides its name -> the port's name.
+    labels: `Endpoint.place` by which a port is known besides its name -> the port's name. strangers: ports that have
+    the name of a tunnel's and lead elsewhere.
     """
 
     dpid: Dpid
@@ -27,6 +30,7 @@ class BridgePorts:
     ports: Mapping[str, int]
     present: bool
     labels: Mapping[str, str] = field(default_factory=dict)
+    strangers: frozenset[str] = frozenset()
 
     def ofport(self, place: str) -> int | None:
         """Of the port that an endpoint's place names; None where there is none, or no endpoint can be on it."""
@@ -36,7 +40,7 @@ class BridgePorts:
     def carrier(self, name: str) -> int | None:
         """The ofport of a port that leads to other hosts, which the bridge's own port never does."""
         ofport = self.ofport(name)
-        return None if ofport == LOCAL_PORT else ofport
+        return None if ofport == LOCAL_PORT or name in self.strangers else ofport
 
 
 def _is_seat(ofport: int) -> bool:
@@ -47,12 +51,13 @@ def _is_seat(ofport: int) -> bool:
 class Bindings:
     """Where every endpoint is. seats: dpid -> endpoint name -> ofport. home: endpoint -> its dpid.
 
-    rivals: endpoint -> other bridges that show a port of its name; they get nothing.
+    rivals: endpoint -> other bridges that show a port of its name; they get nothing. hosts: which bridge is which host.
     """
 
     seats: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
     home: Mapping[str, Dpid] = field(default_factory=dict)
     rivals: Mapping[str, tuple[Dpid, ...]] = field(default_factory=dict)
+    hosts: Mapping[Dpid, str] = field(default_factory=dict)
 
 
 def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> Bindings:
@@ -96,7 +101,7 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
             others = tuple(dpid for dpid in candidates if dpid != chosen and known[dpid].present)
             if others:
                 rivals[endpoint.name] = others
-    return Bindings(seats, home, rivals)
+    return Bindings(seats, home, rivals, {dpid: host.name for dpid, host in find_hosts(policy, bridges).items()})
 
 
 def find_hosts(policy: Policy, bridges: Collection[BridgePorts]) -> Mapping[Dpid, Host]:
@@ -110,7 +115,8 @@ def find_carriers(
     """The ports of every bridge that lead to other hosts, and which memberships are behind them.
 
     A host's trunk leads to every other host that has one; a tunnel to one host. An endpoint is where it is bound; of
-    those elsewhere only the memberships matter whose networks have members here.
+    those elsewhere only the memberships matter whose networks have members here. A port that an endpoint is bound to
+    leads nowhere else.
     """
     hosts = find_hosts(policy, bridges)
     if len(hosts) < 2:
@@ -122,27 +128,26 @@ def find_carriers(
         host = hosts.get(bridge.dpid)
         if host is None:
             continue
+        seats = bindings.seats.get(bridge.dpid, {}).values()
         here = members[bridge.dpid]
         on_trunk: list[Membership] = []
-        carriers: list[Carrier] = []
+        in_tunnels: dict[int, list[Membership]] = {}
         for dpid, peer in hosts.items():
-            if dpid == bridge.dpid:
-                continue
+            if peer is host:
+                continue  # itself, or another bridge that goes by the same name
             tunnel = bridge.carrier(tunnel_ports[dpid]) if tunnel_joins(host, peer) else None
-            in_tunnel: list[Membership] = []
             for name, memberships in members[dpid].items():
                 if name not in here:
                     continue
                 if trunk_carries(host, peer, policy.networks[name]):
                     on_trunk += memberships
                 elif tunnel is not None and policy.networks[name].vni is not None:
-                    in_tunnel += memberships
-            if tunnel is not None and in_tunnel:
-                carriers.append(Carrier(tunnel, True, tuple(in_tunnel)))
+                    in_tunnels.setdefault(tunnel, []).extend(memberships)
+        carriers = [Carrier(port, True, tuple(there)) for port, there in in_tunnels.items()]
         trunk = None if host.trunk is None else bridge.carrier(host.trunk)
         if on_trunk and trunk is not None:
             carriers.append(Carrier(trunk, False, tuple(on_trunk), host.native))
-        found[bridge.dpid] = tuple(carriers)
+        found[bridge.dpid] = tuple(carrier for carrier in carriers if carrier.port not in seats)
     return found
 
 
@@ -166,18 +171,50 @@ def _choose(candidates: list[Dpid], known: Mapping[Dpid, BridgePorts], before: D
     return (present or candidates)[0]
 
 
-def labels_of(policy: Policy, shown: Iterable[DatabaseSeen]) -> dict[Dpid, dict[str, str]]:
-    """Bridge -> `Endpoint.place` -> port, for the places that labels make. What joins hosts has none."""
-    trunks = {host.trunk for host in policy.hosts.values()}
+def labels_of(
+    policy: Policy, shown: Iterable[DatabaseSeen], seen: Mapping[str, HostSeen] = NO_HOSTS_SEEN
+) -> dict[Dpid, dict[str, str]]:
+    """Bridge -> `Endpoint.place` -> port, for the places that labels make and the policy names.
+
+    What joins hosts has none. Of a managed host's bridge only its own database is believed, which is among `seen`:
+    another host's may claim any dpid. Of several ports with one label, one that the switch has made goes first.
+    """
+    places = {endpoint.place for endpoint in policy.endpoints.values() if not endpoint.port}
+    if not places:
+        return {}
+    managed = {host.datapath_id: host.name for host in policy.hosts.values() if host.ovsdb is not None}
+    own = [(name, seen[name].shown) for name in managed.values() if name in seen]
+    joining = {host.trunk for host in policy.hosts.values()} | {tunnel_port(name) for name in policy.hosts}
     found: dict[Dpid, dict[str, str]] = {}
-    for database in shown:
-        for port in database.ports:
+    for owner, database in (*own, *((None, database) for database in shown)):
+        for port in sorted(database.ports, key=lambda port: port.ofport is None):
             dpid = database.bridges.get(port.bridge)
-            if dpid is None or port.tunnel is not None or port.name in trunks:
+            if dpid is None or managed.get(dpid) != owner or port.tunnel is not None or port.name in joining:
                 continue
-            labels = found.setdefault(dpid, {})
-            if port.iface_id is not None:
-                labels.setdefault(of_iface_id(port.iface_id), port.name)
-            if port.attached_mac is not None:
-                labels.setdefault(of_attached_mac(port.attached_mac), port.name)
+            for place in _labels(port):
+                if place in places:
+                    found.setdefault(dpid, {}).setdefault(place, port.name)
     return found
+
+
+def strangers_of(policy: Policy, seen: Iterable[HostSeen]) -> dict[Dpid, frozenset[str]]:
+    """Bridge of a managed host -> its ports that have the name of a tunnel's, and are no tunnel to that host's vtep."""
+    ends = {tunnel_port(host.name): str(host.vtep) for host in policy.hosts.values()}
+    found: dict[Dpid, set[str]] = {}
+    for host in seen:
+        for port in host.shown.ports:
+            dpid = host.shown.bridges.get(port.bridge)
+            if (
+                dpid is not None
+                and port.name in ends
+                and (port.tunnel is None or port.tunnel.peer_ip != ends[port.name])
+            ):
+                found.setdefault(dpid, set()).add(port.name)
+    return {dpid: frozenset(names) for dpid, names in found.items()}
+
+
+def _labels(port: PortSeen) -> Iterator[str]:
+    if port.iface_id is not None:
+        yield of_iface_id(port.iface_id)
+    if port.attached_mac is not None:
+        yield of_attached_mac(port.attached_mac)

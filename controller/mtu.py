@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from controller.hosts import HostSeen, PortSeen
 from controller.inventory import Bindings
+from controller.policy.load import MTU_MAX, MTU_MIN
 from controller.policy.model import Dpid, Encapsulation, Host, Policy
 from controller.tunnels import tunnel_carries
 
@@ -54,7 +55,10 @@ def _room(policy: Policy, host: Host, underlay: Mapping[str, int]) -> int:
 
 
 def underlay_mtus(seen: Iterable[HostSeen]) -> dict[str, int]:
-    """Host -> the MTU of the device that its tunnels leave by, where its database has that device too."""
+    """Host -> the MTU of the device that its tunnels leave by, where its database has that device too.
+
+    Never outside of what a policy may say: what members may send depends on it, on other hosts too.
+    """
     found: dict[str, int] = {}
     for host in seen:
         known = {port.name: port.mtu_bytes for port in host.shown.ports if port.mtu_bytes is not None}
@@ -62,7 +66,7 @@ def underlay_mtus(seen: Iterable[HostSeen]) -> dict[str, int]:
             known[p.tunnel.leaves_by] for p in host.shown.ports if p.tunnel is not None and p.tunnel.leaves_by in known
         ]
         if ways:
-            found[host.name] = min(ways)
+            found[host.name] = min(max(min(ways), MTU_MIN), MTU_MAX)
     return found
 
 

@@ -33,7 +33,7 @@ from controller.flow.flow import Flow
 from controller.host_plan import HostPlan, plan_hosts
 from controller.host_view import outcome_of, planned_hosts, status_of_hosts, view_hosts
 from controller.hosts import HostDatabases, HostSeen, WantedHost
-from controller.inventory import Bindings, bind, find_carriers, labels_of
+from controller.inventory import Bindings, bind, find_carriers, labels_of, strangers_of
 from controller.loop import Loop, Waiter
 from controller.mtu import underlay_mtus
 from controller.pipeline import PIPELINE
@@ -54,6 +54,8 @@ HOSTS_WITHIN_S = 5.0
 """How long a change waits for managed hosts to have their rows, and for their bridges to come."""
 REACHED_WITHIN = timedelta(seconds=1)
 """A database that has been away for so long is not waited for."""
+PORT_NAME_BYTES = 15
+"""OpenFlow 1.4 shows so much of a port's name (OFP_MAX_PORT_NAME_LEN, the last octet is zero)."""
 AUDIT_EVERY_S = 60.0
 """How often everything installed is read again, to find what others have changed."""
 VERIFY_EACH_UP_TO = 64
@@ -85,6 +87,9 @@ class Reconciler:
         self._checker.check(policy)
         self._stored = Stored(number, document, policy)
         self._host_facts: object = None
+        self._host_changes = 0
+        self._host_changes_looked_at = 0
+        self._look_is_due = False
         self._host_waiters: list[Waiter] = []
         self._host_plan = plan_hosts(policy, self._bindings, ())
         databases.want(self._host_plan.hosts)
@@ -139,14 +144,10 @@ class Reconciler:
     def hosts_changed(self) -> None:
         """The databases show something else than before."""
         self._look_again()
-        policy = self._stored.policy
-        facts = (labels_of(policy, self._databases.shown()), underlay_mtus(self._databases.seen().values()))
-        if facts != self._host_facts:
-            self._host_facts = facts
-            self._port_changes += 1
-            bridge = next((bridge for bridge in self._bridges.values() if bridge.connected), None)
-            if bridge is not None:
-                bridge.wake.set()
+        self._host_changes += 1
+        if not self._look_is_due:
+            self._look_is_due = True
+            self._loop.spawn(self._look_at_hosts)
 
     def connected(self) -> frozenset[Dpid]:
         """The bridges that are there right now."""
@@ -200,7 +201,7 @@ class Reconciler:
         settings, seen = self._databases.settings(), self._databases.seen()
         bridges = tuple(bridge.status(settings.get(dpid)) for dpid, bridge in sorted(self._bridges.items()))
         revision = self._stored.revision
-        hosts = status_of_hosts(self._stored.policy, self._bindings, self._host_plan, seen)
+        hosts = status_of_hosts(self._stored.policy, self._bindings, self._host_plan, seen, self.connected())
         in_force = not self._ports_pending and all(b.in_force == revision for b in bridges if b.connected)
         return Status(revision, in_force and all(h.in_force for h in hosts), bridges, hosts, tuple(self._refused))
 
@@ -214,7 +215,8 @@ class Reconciler:
             rivals = tuple(f"{rival:016x}" for rival in self._bindings.rivals.get(endpoint.name, ()))
             state = PortsAs.RIVAL if rivals else PortsAs.BOUND
             ofport = self._bindings.seats[dpid][endpoint.name]
-            name = self._bridges[dpid].name
+            bridge = self._bridges.get(dpid)  # one that has just gone may be forgotten before all is bound again
+            name = None if bridge is None else bridge.name
             found.append(Binding(endpoint.name, endpoint.place, state, f"{dpid:016x}", name, ofport, rivals))
         return found
 
@@ -238,6 +240,9 @@ class Reconciler:
     def _wake_all(self) -> None:
         """What a bridge that is gone carried may be found elsewhere."""
         self._port_changes += 1
+        self._wake_connected()
+
+    def _wake_connected(self) -> None:
         for bridge in self._bridges.values():
             if bridge.connected:
                 bridge.wake.set()
@@ -260,9 +265,12 @@ class Reconciler:
 
     def _compile(self, document: Document, policy: Policy) -> Draft:
         bridges = dict(self._bridges)  # one may connect meanwhile; it is bound when its ports are read
-        now_s, seen = self._loop.now(), tuple(self._databases.seen().values())
-        labels = labels_of(policy, self._databases.shown())
-        observed = [bridge.observe(now_s, labels.get(dpid, {})) for dpid, bridge in bridges.items()]
+        now_s, seen = self._loop.now(), self._databases.seen()
+        labels, strangers = labels_of(policy, self._databases.shown(), seen), strangers_of(policy, seen.values())
+        observed = [
+            bridge.observe(now_s, labels.get(dpid, {}), strangers.get(dpid, frozenset()))
+            for dpid, bridge in bridges.items()
+        ]
         bindings = bind(policy, observed, self._bindings)
         carriers = find_carriers(policy, observed, bindings)
         compiled: dict[Dpid, Compiled] = {}
@@ -273,7 +281,12 @@ class Reconciler:
             )
             differences[dpid] = bridge.tally.difference(bridge.compiled, compiled[dpid])
         return Draft(
-            document, policy, bindings, compiled, differences, plan_hosts(policy, bindings, seen, self._host_plan)
+            document,
+            policy,
+            bindings,
+            compiled,
+            differences,
+            plan_hosts(policy, bindings, tuple(seen.values()), self._host_plan),
         )
 
     def _put_in_effect(self, draft: Draft) -> None:
@@ -292,6 +305,29 @@ class Reconciler:
         waiting, self._host_waiters = self._host_waiters, []
         for waiter in waiting:
             waiter.set()
+
+    def _look_at_hosts(self) -> None:
+        """Bind again if the databases show what binding depends on otherwise. However often they change, one look is
+        taken at a time, and no bridge is waited for.
+        """
+        with self._lock:
+            self._look_is_due, n_changes = False, self._host_changes
+            facts = self._loop.in_thread(self._read_host_facts)
+            if facts != self._host_facts:
+                self._host_facts = facts
+                self._port_changes += 1
+            try:
+                self._rebind()
+            except CompileError as error:
+                LOG.error("what the databases show cannot be compiled error=%s", error)
+                self._wake_connected()  # each of them says so in its status
+            self._host_changes_looked_at = n_changes
+        self._look_again()
+
+    def _read_host_facts(self) -> object:
+        policy, seen = self._stored.policy, self._databases.seen()
+        labels = labels_of(policy, self._databases.shown(), seen)
+        return (labels, strangers_of(policy, seen.values()), underlay_mtus(seen.values()))
 
     def _want(self, plan: HostPlan) -> None:
         """Tell the databases what their hosts are to have, where that is something else now."""
@@ -380,15 +416,22 @@ class Reconciler:
 
         One that lacks something is not waited for long: what is missing may never come.
         """
-        until, awake_s = self._loop.now() + HOSTS_WITHIN_S, REACHED_WITHIN.total_seconds()
+        began, awake_s = self._loop.now(), REACHED_WITHIN.total_seconds()
+        why = {name: seen.why for name, seen in self._databases.seen().items()}
         while True:
             waiter = self._loop.waiter()
             self._host_waiters.append(waiter)
             seen = self._databases.seen()
             lacking = [host for host in plan.hosts if host.name in seen and self._lacks(host, seen[host.name])]
-            left_s = until - self._loop.now()
+            waited_s = self._loop.now() - began
+            if waited_s > awake_s:  # what has not got further since then will not do so soon
+                lacking = [h for h in lacking if not seen[h.name].why or seen[h.name].why != why.get(h.name)]
+            left_s = HOSTS_WITHIN_S - waited_s
             if not lacking or left_s <= 0:
-                return tuple(outcome_of(seen[host.name]) for host in plan.hosts if host.name in seen)
+                connected = self.connected()
+                return tuple(
+                    outcome_of(seen[h.name], h.bridge, h.dpid in connected) for h in plan.hosts if h.name in seen
+                )
             waiter.wait(min(left_s, awake_s))
 
     def _lacks(self, host: WantedHost, seen: HostSeen) -> bool:
@@ -398,8 +441,10 @@ class Reconciler:
         bridge = self._bridges.get(host.dpid)
         if not seen.in_force or bridge is None or not bridge.connected:
             return True
+        if self._ports_pending or self._host_changes != self._host_changes_looked_at:
+            return True
         made = (port for port in seen.shown.ports if port.bridge == host.bridge and port.ofport is not None)
-        return self._ports_pending or any(port.name not in bridge.ports for port in made)
+        return any(port.name not in bridge.ports and len(port.name.encode()) <= PORT_NAME_BYTES for port in made)
 
     def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
         until = self._loop.now() + IN_FORCE_WITHIN_S

@@ -49,7 +49,7 @@ class Databases:
         on_change: Callable[[], None],
         openflow_port: int,
     ) -> None:
-        self._around = Surroundings(loop, wall_clock, controlled, on_change, openflow_port)
+        self._around = Surroundings(loop, wall_clock, controlled, on_change, openflow_port, loop.lock())
         self._watched = frozenset(watched)
         self._hosts: tuple[WantedHost, ...] = ()
         self._keepers: dict[str, Keeper] = {}
@@ -159,3 +159,5 @@ class Databases:
             del self._keepers[keeper.remote]
             if keeper.hosts and not self._closed:
                 self._begin(keeper.remote, keeper.hosts)  # wanted again meanwhile
+        if not self._closed:
+            self._around.on_change()  # what it showed is not shown any more

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -27,13 +28,17 @@ AFTER_FAILURE_S = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all keepers share. controlled: bridges that are under our control over OpenFlow."""
+    """What all keepers share. controlled: bridges that are under our control over OpenFlow.
+
+    computing: held while one of them computes.
+    """
 
     loop: Loop
     wall_clock: Callable[[], datetime]
     controlled: Callable[[], Collection[Dpid]]
     on_change: Callable[[], None]
     openflow_port: int
+    computing: AbstractContextManager[object]
 
 
 class Keeper:
@@ -122,12 +127,19 @@ class Keeper:
             asked = Asked(self.hosts, self._cleaning, controlled, self._offered)
             self._offered = None
         try:
-            done = self._around.loop.in_thread(self._turns.take, asked)
+            # One at a time: there are few threads, and a database that says much must not keep others from them.
+            with self._around.computing:
+                done = self._around.loop.in_thread(self._turns.take, asked)
         except Exception as error:
             # A defect of ours in one database's affairs must not be the end of them, and is no other database's matter.
             LOG.error("database cannot be kept remote=%s error=%r", self.remote, error)
             LOG.debug("where", exc_info=True)
             self._around.loop.in_thread(self._turns.close)
+            why = f"{self.remote} cannot be kept: {error!r}"
+            with self._lock:
+                self.seen = {
+                    name: replace(one, connected=False, in_force=False, why=why) for name, one in self.seen.items()
+                }
             return Need(AFTER_FAILURE_S)
         for level, message in done.said:
             LOG.log(level, "%s", message)

@@ -105,9 +105,12 @@ class _Making:
         for host in hosts:
             for port in host.ports:
                 standing = by_name.get(port.name)
+                hindrance = ""
                 if standing is not None and port.name not in ours and self.at[standing.uuid] == port.bridge:
-                    continue  # somebody else has put it where it is wanted
-                hindrance = self._hindrance(port, host, standing, interfaces)
+                    if self._serves(standing, port):
+                        continue  # somebody else has put it where it is wanted
+                    hindrance = f"port {port.name} is there already, is not ours, and leads elsewhere"
+                hindrance = hindrance or self._hindrance(port, host, standing, interfaces)
                 if not hindrance and port.name in wanted:
                     hindrance = f"port {port.name} is wanted twice"
                 elif hindrance:
@@ -130,6 +133,11 @@ class _Making:
         for row in before.values() if own else ():
             self.changed.append(f"port {row.name} was marked as ours and is not wanted, taken away")
             self.gone_ports.setdefault(row.bridge, []).append(standing_rows[row].uuid)
+
+    def _serves(self, standing: FoundPort, port: WantedPort) -> bool:
+        """Whether a port that is not ours does for what is wanted: a tunnel or patch must lead to where ours would."""
+        found, wanted = found_port(standing, port.bridge, self.found), wanted_port(port)
+        return not wanted.options or (found.type == wanted.type and set(wanted.options) <= set(found.options))
 
     def _hindrance(
         self, port: WantedPort, host: WantedHost, standing: FoundPort | None, interfaces: Mapping[str, str]

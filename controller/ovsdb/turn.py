@@ -261,7 +261,8 @@ class Turns:
 
     def _has_read(self, replica: Replica) -> bool:
         root = replica.found.root
-        return root is not None and root.cur_cfg >= self._needs_cfg
+        # Somebody may have set next_cfg back: the daemon never goes beyond it.
+        return root is not None and root.cur_cfg >= min(self._needs_cfg, root.next_cfg)
 
     # What is told
 

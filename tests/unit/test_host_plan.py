@@ -10,9 +10,9 @@ import pytest
 
 from controller.host_plan import HostPlan, plan_hosts
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, TunnelSeen, WantedPort
-from controller.inventory import Bindings, BridgePorts, bind, find_carriers, labels_of
+from controller.inventory import Bindings, BridgePorts, bind, find_carriers, labels_of, strangers_of
 from controller.mac import Mac
-from controller.mtu import member_mtus, mtu_problems, overhead_bytes
+from controller.mtu import member_mtus, mtu_problems, overhead_bytes, underlay_mtus
 from controller.pipeline.compile import Carrier
 from controller.policy.check import check
 from controller.policy.load import load
@@ -101,7 +101,7 @@ def test_a_member_whose_host_is_observed_counts_there() -> None:
     assert not any(port.type for host in plan_hosts(policy, Bindings(), ()).hosts for port in host.ports)
     dpid = policy.hosts["boxB"].datapath_id
     assert dpid is not None
-    there = plan_hosts(policy, Bindings(home={"x": dpid}), ())
+    there = plan_hosts(policy, Bindings(home={"x": dpid}, hosts={dpid: "boxB"}), ())
     assert tunnel_port("boxB") in ports(there, "boxA")
     assert "vnet0" not in ports(there, "boxB"), "who put it there keeps it"
 
@@ -188,6 +188,24 @@ def test_labels_bind_endpoints_whose_ports_have_no_names_in_the_policy() -> None
     assert bind(policy, [bridge], Bindings()).seats == {Dpid(7): {"vm1": 1, "vm2": 2, "vm3": 3}}
 
 
+def test_a_host_known_by_its_bridges_name_only_gets_its_tunnel() -> None:
+    endpoints: Any = {"a1": member(1, "green", "boxA"), "x": {**member(9, "green", "boxB"), "port": "vnet0"}}
+    del endpoints["x"]["host"]
+    hosts = {"boxA": host(4), "boxB": {"bridge": "br-b", "vtep": "192.0.2.5"}}
+    policy = policy_of(hosts=hosts, networks={"green": {"vni": 7}}, endpoints=endpoints)
+    bindings = bind(policy, [BridgePorts(Dpid(9), "br-b", {"vnet0": 1}, True)], Bindings())
+    assert tunnel_port("boxB") in ports(plan_hosts(policy, bindings, ()), "boxA")
+
+
+def test_a_port_with_a_tunnels_name_that_leads_elsewhere_carries_nothing() -> None:
+    name, dpid = tunnel_port("boxB"), THREE.hosts["boxA"].datapath_id or Dpid(0)
+    right, wrong = TunnelSeen("192.0.2.5", True, "", ""), TunnelSeen("203.0.113.9", True, "", "")
+    for tunnel, carries in ((right, 4), (wrong, None), (None, None)):
+        found = strangers_of(THREE, [seen_host(port(name, 4, tunnel=tunnel), dpid=dpid)])
+        bridge = BridgePorts(dpid, "br0", {name: 4}, True, strangers=found.get(dpid, frozenset()))
+        assert bridge.carrier(name) == carries
+
+
 def test_a_port_has_one_endpoint_by_whatever_it_is_known() -> None:
     policy = policy_of(
         networks={"green": {"vlan": 10}},
@@ -206,3 +224,71 @@ def test_a_port_with_too_large_an_mtu_is_named() -> None:
     (said,) = mtu_problems(THREE, bindings, [host], {"green": 1450})["boxA"]
     assert said.startswith("host boxA: port p1 has an MTU of 1500, and 1450 fit")
     assert mtu_problems(THREE, bindings, [seen_host(port("p1", 1, mtu_bytes=1450))], {"green": 1450}) == {}
+
+
+def test_of_a_managed_host_only_its_own_database_is_believed() -> None:
+    policy = policy_of(
+        hosts={"boxA": host(4), "boxB": host(5)},
+        networks={"green": {"vni": 10}},
+        endpoints={"vm": {"network": "green", "iface_id": "6a7b", "mac": "02:00:00:00:00:01"}},
+    )
+    dpid = policy.hosts["boxB"].datapath_id
+    assert dpid is not None
+    liar = seen_host(port("mallory", 9, iface_id="6a7b"), dpid=dpid)
+    honest = seen_host(port("vnet0", 1, iface_id="6a7b"), dpid=dpid)
+    shown = [liar.shown, honest.shown]
+    assert labels_of(policy, shown, {"boxA": liar, "boxB": honest}) == {dpid: {"iface-id:6a7b": "vnet0"}}
+    assert labels_of(policy, shown, {"boxA": liar}) == {}
+
+
+def test_of_ports_with_one_label_that_which_the_switch_has_made_goes_first() -> None:
+    policy = policy_of(
+        networks={"green": {"vlan": 10}},
+        endpoints={"vm": {"network": "green", "iface_id": "6a7b", "mac": "02:00:00:00:00:01"}},
+    )
+    left_over = seen_host(port("a-tap", None, iface_id="6a7b"), port("b-tap", 2, iface_id="6a7b"))
+    assert labels_of(policy, [left_over.shown]) == {Dpid(7): {"iface-id:6a7b": "b-tap"}}
+
+
+def test_a_port_with_a_tunnels_name_is_nobodys_whatever_its_database_says() -> None:
+    policy = policy_of(
+        hosts={"boxA": host(4), "boxB": host(5)},
+        networks={"green": {"vni": 10}},
+        endpoints={"vm": {"network": "green", "iface_id": "6a7b", "mac": "02:00:00:00:00:01"},
+                   "a": member(2, "green", "boxA"), "b": member(3, "green", "boxB")},
+    )  # fmt: skip
+    near, far = (policy.hosts[name].datapath_id or Dpid(0) for name in ("boxA", "boxB"))
+    box = seen_host(port(tunnel_port("boxB"), 6, iface_id="6a7b", ours=False), dpid=near)
+    assert labels_of(policy, [box.shown], {"boxA": box}) == {}
+    # Should an endpoint be there all the same, the port leads to nobody else.
+    labels = {"iface-id:6a7b": tunnel_port("boxB")}
+    bridges = [
+        BridgePorts(near, "br0", {"p2": 2, tunnel_port("boxB"): 6}, True, labels),
+        BridgePorts(far, "br0", {"p3": 3, tunnel_port("boxA"): 6}, True),
+    ]
+    carriers = find_carriers(policy, bridges, bind(policy, bridges, Bindings()))
+    assert carriers[near] == ()
+    assert [carrier.port for carrier in carriers[far]] == [6]
+
+
+def test_two_bridges_of_one_name_are_one_host_with_one_tunnel_to_it() -> None:
+    policy = policy_of(
+        hosts={"boxA": {"bridge": "br0", "vtep": "192.0.2.4"}, "boxB": {"bridge": "br1", "vtep": "192.0.2.5"}},
+        networks={"green": {"vni": 10}},
+        endpoints={"a": member(1, "green", "boxA"), "c": member(2, "green", "boxA"), "b": member(3, "green", "boxB")},
+    )
+    bridges = [
+        BridgePorts(Dpid(1), "br0", {"p1": 1, tunnel_port("boxA"): 8, tunnel_port("boxB"): 9}, True),
+        BridgePorts(Dpid(2), "br0", {"p2": 2, tunnel_port("boxA"): 8, tunnel_port("boxB"): 9}, True),
+        BridgePorts(Dpid(3), "br1", {"p3": 3, tunnel_port("boxA"): 9}, True),
+    ]
+    carriers = find_carriers(policy, bridges, bind(policy, bridges, Bindings()))
+    assert carriers[Dpid(3)] == (Carrier(9, True, (("a", "green"), ("c", "green"))),)
+    assert [[carrier.port for carrier in carriers[Dpid(number)]] for number in (1, 2)] == [[9], [9]]
+
+
+@pytest.mark.parametrize(("observed", "believed"), [(1600, 1600), (60, 576), (-5, 576), (1 << 40, 65535)])
+def test_what_a_database_says_of_its_mtu_is_believed_within_what_a_policy_may_say(observed: int, believed: int) -> None:
+    tunnel = TunnelSeen("192.0.2.5", True, "", "eth0")
+    box = seen_host(port("eth0", 1, mtu_bytes=observed), port("tp-0123456789", 2, tunnel=tunnel))
+    assert underlay_mtus([box]) == {"boxA": believed}

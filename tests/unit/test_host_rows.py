@@ -233,6 +233,20 @@ def test_port_that_somebody_else_put_where_it_is_wanted_is_taken_as_it_is() -> N
     assert plan(rows.found, host(WEB)) == Plan((), (), (), {})
 
 
+@pytest.mark.parametrize("columns", [{"type": ""}, {"options": (("key", "flow"), ("remote_ip", "198.51.100.6"))}])
+def test_port_of_others_in_a_tunnels_place_that_leads_elsewhere_is_a_problem(columns: dict[str, object]) -> None:
+    rows = Rows()
+    rows.bridge("br-a", ours=True, port_names=("tp-b",))
+    right = {"type": "vxlan", "options": (("csum", "true"), ("key", "flow"), ("remote_ip", "192.0.2.2"))}
+    rows.port("br-a", ours=True, type="internal")
+    rows.port("tp-b", ours=False, **right)
+    assert not plan(rows.found, host(TUNNEL)).problems
+    rows.port("tp-b", ours=False, **{**right, **columns})
+    made = plan(rows.found, host(TUNNEL))
+    assert made.problems == {"a": ("port tp-b is there already, is not ours, and leads elsewhere",)}
+    assert not inserted(made, "Port")
+
+
 def test_port_of_others_on_another_bridge_is_a_problem_and_stays_there() -> None:
     rows = Rows()
     rows.settled_bridge()

@@ -456,3 +456,71 @@ def test_labels_and_tunnels_come_into_force_when_the_databases_show_them(store: 
         (view, _) = reconciler.hosts()
         assert [(port.name, port.endpoint) for port in view.ports] == [("p1", "a"), ("vnet0", "vm")]
         assert view.bridge_connected
+
+
+def test_a_host_whose_bridge_has_gone_is_not_in_force_whatever_its_database_says(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.reconcile.HOSTS_WITHIN_S", 0.2)
+    databases = FakeDatabases()
+    reconciler = make(store, databases)
+    one = {**MANAGED, "hosts": {"boxA": MANAGED["hosts"]["boxA"]}, "endpoints": {"a": MANAGED["endpoints"]["a"]}}  # type: ignore[index]
+    databases.shown_hosts = {"boxA": shown("boxA", 1, port_seen("p1", 5))}
+    with connected(reconciler, FakeSwitch(1, p1=5)):
+        assert reconciler.change(PutPolicy(one)).in_force
+        assert reconciler.status().hosts[0].in_force
+    until(lambda: not reconciler.connected())
+    outcome = reconciler.change(DeleteObject("endpoints", "a"))
+    assert not outcome.in_force
+    assert outcome.hosts[0].error == "bridge br0 is not connected"
+    assert not reconciler.status().in_force
+    assert reconciler.status().hosts[0].error == "bridge br0 is not connected"
+
+
+def test_a_port_whose_name_is_too_long_for_openflow_is_not_waited_for(store: Store) -> None:
+    databases = FakeDatabases()
+    reconciler = make(store, databases)
+    one = {**MANAGED, "hosts": {"boxA": MANAGED["hosts"]["boxA"]}, "endpoints": {"a": MANAGED["endpoints"]["a"]}}  # type: ignore[index]
+    databases.shown_hosts = {"boxA": shown("boxA", 1, port_seen("p1", 5), port_seen("patch-to-somewhere-else", 6))}
+    with connected(reconciler, FakeSwitch(1, p1=5)):
+        began = time.monotonic()
+        assert reconciler.change(PutPolicy(one)).in_force
+        assert time.monotonic() - began < HOSTS_WITHIN_S / 2
+
+
+def test_labels_are_bound_while_another_bridge_does_not_answer(store: Store) -> None:
+    databases = FakeDatabases()
+    reconciler = make(store, databases)
+    answer = threading.Event()
+
+    class Silent(FakeSwitch):
+        def read_ports(self) -> Mapping[str, int]:
+            answer.wait(WITHIN_S * 2)
+            return super().read_ports()
+
+    threading.Thread(target=reconciler.connect, args=(Silent(9),), daemon=True).start()
+    until(lambda: bool(reconciler.connected()))
+    try:
+        with connected(reconciler, FakeSwitch(1, p1=1, vnet0=2)):
+            databases.shown_hosts = {"boxA": shown("boxA", 1, port_seen("p1", 1))}
+            one = {
+                **MANAGED,
+                "hosts": {"boxA": MANAGED["hosts"]["boxA"]},
+                "endpoints": {"vm": MANAGED["endpoints"]["vm"]},
+            }  # type: ignore[index]
+            threading.Thread(target=reconciler.change, args=(PutPolicy(one),), daemon=True).start()
+            until(lambda: bool(databases.wanted))
+            databases.shown_hosts = {"boxA": shown("boxA", 1, port_seen("p1", 1), port_seen("vnet0", 2, "6a7b"))}
+            reconciler.hosts_changed()
+            until(lambda: {b.endpoint: b.ofport for b in reconciler.bindings()} == {"vm": 2})
+    finally:
+        answer.set()
+
+
+def test_bridge_that_is_forgotten_before_all_is_bound_again_leaves_bindings_that_can_be_shown(store: Store) -> None:
+    reconciler = make(store)
+    reconciler.change(PutPolicy(document("a")))
+    with connected(reconciler, FakeSwitch(1, p1=1)):
+        gone = reconciler._bridges.pop(Dpid(1))
+        assert [(b.dpid, b.bridge, b.ofport) for b in reconciler.bindings()] == [(f"{1:016x}", None, 1)]
+        reconciler._bridges[Dpid(1)] = gone

@@ -22,7 +22,7 @@ from controller.hosts import HostSeen, WantedHost, WantedPort
 from controller.ovsdb.corrections import AT_ONCE, EVERY_S
 from controller.ovsdb.databases import Databases, Tls, TlsError
 from controller.ovsdb.passive import STRANGERS, ListenError
-from controller.ovsdb.turn import NOT_READ_YET
+from controller.ovsdb.turn import NOT_READ_YET, Turns
 from controller.pipeline import TABLES
 from controller.policy.model import Dpid
 from tests.wire.database import Database, database, free_port, until
@@ -241,6 +241,34 @@ def test_database_that_came_back_empty_is_filled_again() -> None:
         )
         db.begin_server()
         until(lambda: "web" in db.names("Port"), lambda: made.host().why)
+
+
+def test_host_whose_turn_fails_is_not_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(turns: Turns, asked: object) -> None:
+        raise LookupError("a defect")
+
+    with database() as db, manager() as made:
+        made.want(wanted(db.remote))
+        until(lambda: "br-a" in db.names("Bridge"))
+        db.follow()
+        made.until_in_force()
+        monkeypatch.setattr(Turns, "take", fail)
+        db.vsctl("set", "Bridge", "br-a", "fail_mode=standalone")
+        until(lambda: not made.host().in_force)
+        assert not made.host().connected
+        assert "a defect" in made.host().why
+
+
+def test_next_cfg_that_was_set_back_is_no_reason_to_wait() -> None:
+    with database() as db, manager() as made:
+        made.want(wanted(db.remote))
+        until(lambda: "br-a" in db.names("Bridge"))
+        db.follow()
+        made.until_in_force()
+        db.vsctl("set", "Open_vSwitch", ".", "next_cfg=0", "cur_cfg=0")
+        db.vsctl("set", "Bridge", "br-a", "external_ids:seen=true")
+        time.sleep(0.1)
+        assert made.host().in_force, made.host().why
 
 
 def test_dead_hosts_delay_nobody_and_say_why() -> None:
