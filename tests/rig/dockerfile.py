@@ -77,12 +77,14 @@ def parse(text: str, name: str = "Dockerfile") -> list[Step]:
 
 def bootstrap(suite: str, root: Path) -> None:
     """A minimal Debian, with the package sources of this machine that are Debian's. Raises BuildError."""
-    words = ["debootstrap", "--variant=minbase", suite, str(root), package_sources.mirror()]
+    words = ["debootstrap", "--variant=minbase", suite, str(root), *filter(None, [package_sources.mirror()])]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(f"{' '.join(words)}: {(done.stdout + done.stderr)[-800:]}")
-    (root / "etc/apt/sources.list").unlink()
-    for path, text in package_sources.apt_sources(suite).items():
+    sources = package_sources.apt_sources(suite)
+    if sources:
+        (root / "etc/apt/sources.list").unlink()
+    for path, text in sources.items():
         (root / path.relative_to("/")).write_text(text)
     # As in the published image: packages start no service (invoke-rc.d(8)).
     rule = root / "usr/sbin/policy-rc.d"

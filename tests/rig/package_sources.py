@@ -11,21 +11,20 @@ import os
 import re
 from pathlib import Path
 
-DEBIAN = "http://deb.debian.org/debian"
 _APT = Path("/etc/apt")
 _PIP = Path("/etc/pip.conf")
 
 
-def mirror() -> str:
-    """Debian's mirror as this machine names it, or the one that serves everybody."""
+def mirror() -> str | None:
+    """Debian's mirror as this machine names it; None: debootstrap(8) knows one."""
     for text in _apt_files().values():
         if found := re.search(r"https?://\S*/debian/?(?=\s)", text + "\n"):
             return found[0]
-    return DEBIAN
+    return None
 
 
 def apt_sources(suite: str) -> dict[Path, str]:
-    """File -> text: what this machine has for a suite of Debian, its updates and its security updates."""
+    """File -> text: what this machine has for a suite of Debian, its updates and security updates; or nothing."""
     names = {suite, f"{suite}-updates", f"{suite}-security"}
     found = {}
     for path, text in _apt_files().items():
@@ -33,7 +32,8 @@ def apt_sources(suite: str) -> dict[Path, str]:
         kept = [entry for entry in entries if names & set(entry.split()) and not entry.lstrip().startswith("# deb")]
         if kept:
             found[path] = "\n\n".join(kept) + "\n"
-    return found or {_APT / "sources.list": f"deb {mirror()} {suite} main\n"}
+    place = mirror()
+    return found or ({} if place is None else {_APT / "sources.list": f"deb {place} {suite} main\n"})
 
 
 def _apt_files() -> dict[Path, str]:
