@@ -9,6 +9,9 @@ What happens to a policy document::
                             |                                          desired flows (pipeline.tally)
                             +--> diff.difference: desired - installed = plan --> one bundle --> verified
 
+Hosts: `host_plan` says what the Open vSwitch of each managed host is to have, `ovsdb` makes it so and tells what it
+sees; `tunnels` says between which hosts tunnels lie.
+
 `reconcile` turns that crank and holds all state that changes; `store` keeps every revision; `api` and `cli` are how
 people and programs ask; `framework` is the only module that knows Ryu and eventlet; `apps/isolation.py` wires them.
 `policy.meaning` says what a policy means without knowing the pipeline; `proof.evaluate` says what flows do without

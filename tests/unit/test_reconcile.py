@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,37 +22,10 @@ from controller.reconcile import HOSTS_WITHIN_S, Reconciler
 from controller.store import Store
 from controller.switch import FlowDump, ForeignFlow
 from controller.tunnels import tunnel_port
+from tests.wire.threads import ThreadLoop
 
 LOCAL = 0xFFFFFFFE
 WITHIN_S = 5.0
-
-
-class ThreadWaiter:
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def wait(self, timeout_s: float) -> bool:
-        return self._event.wait(timeout_s)
-
-    def set(self) -> None:
-        self._event.set()
-
-
-class ThreadLoop:
-    def spawn(self, function: Callable[[], None]) -> None:
-        threading.Thread(target=function, daemon=True).start()
-
-    def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    def waiter(self) -> ThreadWaiter:
-        return ThreadWaiter()
-
-    def lock(self) -> AbstractContextManager[object]:
-        return threading.Lock()
-
-    def now(self) -> float:
-        return time.monotonic()
 
 
 class FakeSwitch:

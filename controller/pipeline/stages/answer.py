@@ -152,7 +152,8 @@ def _advertisement(mac: Mac, ip: int) -> tuple[Action, ...]:
 
 ANSWER = Stage(
     name="answer",
-    purpose="Who has this address? The switch answers for declared members, to the one who asked and nobody else.",
+    purpose="Who has this address? The switch answers for declared members, to the one who asked and nobody else. "
+    "Where the datapath cannot make an advertisement, a solicitation goes to the one member asked.",
     matches=frozenset(
         {
             ARP_OP,
