@@ -7,7 +7,7 @@ One line a register slice: two that overlap are refused at import. No other file
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum, IntFlag
 from itertools import count
 
 Term = tuple[int, int, int]
@@ -19,11 +19,15 @@ LOCAL_PORT = 0xFFFFFFFE
 
 
 class Form(Enum):
-    """How a value is written in ovs-ofctl(8) syntax. PORT: a number, but the name of the local port."""
+    """How a value is written in ovs-ofctl(8) syntax.
+
+    PORT: a number, but the name of the local port. CT_STATE: flags, `+trk-inv`.
+    """
 
     DECIMAL = "decimal"
     PORT = "port"
     HEX = "hex"
+    CT_STATE = "ct_state"
     MAC = "mac"
     IPV4 = "ipv4"
     IPV6 = "ipv6"
@@ -107,6 +111,35 @@ ND_RESERVED = _field("nd_reserved", "ERICOXM_OF_ICMPV6_ND_RESERVED", _ERICSSON, 
 ND_OPTIONS_TYPE = _field("nd_options_type", "ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE", _ERICSSON, 2, 8, Form.DECIMAL)
 TUN_ID = _field("tun_id", "NXM_NX_TUN_ID", _OXM, 38, 64, Form.HEX)
 """The key of the tunnel that a packet came through, or leaves by: the vni."""
+REG4 = _field("reg4", "NXM_NX_REG4", _NXM_1, 4, 32, Form.HEX)
+REG5 = _field("reg5", "NXM_NX_REG5", _NXM_1, 5, 32, Form.HEX)
+REG6 = _field("reg6", "NXM_NX_REG6", _NXM_1, 6, 32, Form.HEX)
+REG7 = _field("reg7", "NXM_NX_REG7", _NXM_1, 7, 32, Form.HEX)
+REG8 = _field("reg8", "NXM_NX_REG8", _NXM_1, 8, 32, Form.HEX)
+REG9 = _field("reg9", "NXM_NX_REG9", _NXM_1, 9, 32, Form.HEX)
+REG11 = _field("reg11", "NXM_NX_REG11", _NXM_1, 11, 32, Form.HEX)
+XXREG3 = _field("xxreg3", "NXM_NX_XXREG3", _NXM_1, 114, 128, Form.HEX)
+"""Registers 12 to 15 as one."""
+CONJ_ID = _field("conj_id", "NXM_NX_CONJ_ID", _NXM_1, 37, 32, Form.DECIMAL)
+CT_STATE = _field("ct_state", "NXM_NX_CT_STATE", _NXM_1, 105, 32, Form.CT_STATE)
+"""What conntrack says of the packet, 0 before it was asked; the bits are `CtState` (ovs-fields(7) ct_state)."""
+CT_MARK = _field("ct_mark", "NXM_NX_CT_MARK", _NXM_1, 107, 32, Form.HEX)
+"""Kept with the connection; written in the exec of a commit only."""
+CT_NW_PROTO = _field("ct_nw_proto", "NXM_NX_CT_NW_PROTO", _NXM_1, 119, 8, Form.DECIMAL)
+CT_NW_SRC = _field("ct_nw_src", "NXM_NX_CT_NW_SRC", _NXM_1, 120, 32, Form.IPV4)
+CT_NW_DST = _field("ct_nw_dst", "NXM_NX_CT_NW_DST", _NXM_1, 121, 32, Form.IPV4)
+CT_IPV6_SRC = _field("ct_ipv6_src", "NXM_NX_CT_IPV6_SRC", _NXM_1, 122, 128, Form.IPV6)
+CT_IPV6_DST = _field("ct_ipv6_dst", "NXM_NX_CT_IPV6_DST", _NXM_1, 123, 128, Form.IPV6)
+CT_TP_SRC = _field("ct_tp_src", "NXM_NX_CT_TP_SRC", _NXM_1, 124, 16, Form.DECIMAL)
+CT_TP_DST = _field("ct_tp_dst", "NXM_NX_CT_TP_DST", _NXM_1, 125, 16, Form.DECIMAL)
+"""The packet that opened the connection, as conntrack saw it: of an answer and of a related ICMP error, too. For ICMP
+ct_tp_src is the type and ct_tp_dst the code. 0 before conntrack was asked, and in packets that it calls invalid."""
+NW_TTL = _field("nw_ttl", "NXM_NX_IP_TTL", _NXM_1, 29, 8, Form.DECIMAL)
+"""Time to live, or hop limit."""
+ICMP_TYPE = _field("icmp_type", "NXM_OF_ICMP_TYPE", _OXM, 19, 8, Form.DECIMAL)
+ICMP_CODE = _field("icmp_code", "NXM_OF_ICMP_CODE", _OXM, 20, 8, Form.DECIMAL)
+SCTP_SRC = _field("sctp_src", "OXM_OF_SCTP_SRC", _OXM, 17, 16, Form.DECIMAL)
+SCTP_DST = _field("sctp_dst", "OXM_OF_SCTP_DST", _OXM, 18, 16, Form.DECIMAL)
 # A new field goes to the end: a flow's cookie is a hash over the numbers of its fields.
 
 FIELDS: tuple[Field, ...] = tuple(
@@ -153,7 +186,83 @@ FROM_HOST = Slice("from_host", REG2, 1, 1)
 SENDER_SET = Slice("sender_set", REG3, 0, 32)
 """Which networks a frame of an untagged shared member is admitted to, as a hash of their numbers. 0: one only."""
 
-REGISTERS: tuple[Slice, ...] = (NETWORK, OUT_PORT, LEARNED, FROM_HOST, SENDER_SET)
+ORIGIN_NETWORK = Slice("origin_network", REG4, 0, 32)
+"""The network of the one who opened the connection, as NETWORK has it. 0: the outside, or not known yet."""
+TARGET_NETWORK = Slice("target_network", REG5, 0, 32)
+"""The network of the one to whom the connection was opened."""
+ORIGIN_CLASS = Slice("origin_class", REG6, 0, 32)
+"""Which selectors of rules take in the one who opened the connection: the number of that set of selectors. 0: none."""
+TARGET_CLASS = Slice("target_class", REG7, 0, 32)
+"""The same of the one to whom it was opened."""
+ZONE = Slice("zone", REG8, 0, 16)
+"""The conntrack zone that rules look at. 0: the packet is not tracked."""
+TO_GROUP = Slice("to_group", REG8, 16, 1)
+"""1: for the members of the network that it was flooded to: OUT_PORT is not known before the copies are made."""
+ADMITTED = Slice("admitted", REG8, 17, 1)
+"""1: made by the controller, as the answer to a packet that rules have seen: not for rules again."""
+ANSWERING = Slice("answering", REG8, 18, 1)
+"""1: of a tracked connection, in the direction of the answers."""
+KEEP = Slice("keep", REG8, 19, 1)
+"""1: the rule that admits the connection lets it live on when it no longer does (on_change: keep)."""
+DNATED = Slice("dnated", REG8, 20, 1)
+"""1: a forward has been asked where the packet leads."""
+PUNTED = Slice("punted", REG8, 24, 4)
+"""Why the packet goes to the controller: a `Punt`."""
+CAME_IN = Slice("came_in", REG9, 0, 32)
+"""NETWORK before the packet was routed: where an answer to its sender goes."""
+NEXT_HOP = Slice("next_hop", REG11, 0, 32)
+"""The IPv4 address on the uplink's segment that the packet is for next."""
+NEXT_HOP6 = Slice("next_hop6", XXREG3, 0, 128)
+"""The same for IPv6."""
+KEPT = Slice("kept", CT_MARK, 0, 1)
+"""KEEP, as it stays with the connection."""
+
+REGISTERS: tuple[Slice, ...] = (
+    NETWORK,
+    OUT_PORT,
+    LEARNED,
+    FROM_HOST,
+    SENDER_SET,
+    ORIGIN_NETWORK,
+    TARGET_NETWORK,
+    ORIGIN_CLASS,
+    TARGET_CLASS,
+    ZONE,
+    TO_GROUP,
+    ADMITTED,
+    ANSWERING,
+    KEEP,
+    DNATED,
+    PUNTED,
+    CAME_IN,
+    NEXT_HOP,
+    NEXT_HOP6,
+    KEPT,
+)
+
+
+class CtState(IntFlag):
+    """Bits of ct_state (ovs-fields(7))."""
+
+    NEW = 0x01
+    EST = 0x02
+    REL = 0x04
+    RPL = 0x08
+    INV = 0x10
+    TRK = 0x20
+    SNAT = 0x40
+    DNAT = 0x80
+
+
+class Punt(IntEnum):
+    """Why a packet is handed to the controller. Each has a meter of its own, whose number it is."""
+
+    REJECT = 1
+    LOG = 2
+    TTL_EXCEEDED = 3
+    RESOLVE = 4
+    NEIGHBOR = 5
+    UNREACHABLE = 6
 
 
 def refuse_overlaps(slices: tuple[Slice, ...]) -> None:

@@ -27,6 +27,8 @@ def form_value(field: Field, value: int) -> str:
             return "LOCAL" if value == LOCAL_PORT else str(value)
         case Form.HEX:
             return f"{value:#x}"
+        case Form.CT_STATE:
+            return f"{value:#x}"
         case Form.MAC:
             return str(Mac(value))
         case Form.IPV4:

@@ -134,7 +134,7 @@ class Emit:
                     raise CompileError(f"stage {stage.name} may not output")
             case Learn(table=table, match=match, loads=loads, result=result):
                 read = tuple(source.field for source, _ in (*match, *loads))
-                written = (result.field,)
+                written = () if result is None else (result.field,)
                 if table not in self._tables.values():
                     raise CompileError(f"stage {stage.name} may not learn into table {table}")
         for field in written:

@@ -7,14 +7,16 @@ Identity of a network on the wire and in the switch is `Network.number`; names a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from hashlib import blake2b
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import NewType
 
 from controller.mac import Mac
+from controller.policy.firewall import DEFAULT_TIER, Decision, Group, Rule
+from controller.policy.rewrites import Rewrite
 
 Vlan = NewType("Vlan", int)
 """1 to 4094 (IEEE 802.1Q)."""
@@ -25,14 +27,29 @@ Dpid = NewType("Dpid", int)
 
 Address = IPv4Address | IPv6Address
 Cidr = IPv4Network | IPv6Network
+Attached = IPv4Interface | IPv6Interface
+"""An address with the prefix of the segment that it is on: 192.0.2.1/24."""
 
 API_VERSION = "tripoint/v1"
 
 
 class Mode(Enum):
-    """What a network has beyond its own members. ISOLATED: nothing."""
+    """What a network has beyond its own members (the forward modes of libvirt).
+
+    ISOLATED: nothing. ROUTED: a gateway; its members reach other routed networks and the outside as rules and defaults
+    allow, under their own addresses. NAT: the same, but outwards under an address of its uplink, and inwards only
+    through rewrites.
+    """
 
     ISOLATED = "isolated"
+    ROUTED = "routed"
+    NAT = "nat"
+
+
+DEFAULT_ROUTER_MAC = Mac(0x027470000001)
+"""02:74:70:00:00:01: what the router has in every network, unless the document says another."""
+OUTSIDE = "outside"
+"""The name that rules and pairs have for everything beyond the uplinks; no network, endpoint or group is called so."""
 
 
 class Members(Enum):
@@ -80,6 +97,15 @@ class Network:
     """How many MACs a port of an OPEN network may have learned at a time."""
     mac_age_s: int = 300
     """Seconds after which a learned MAC that is silent is forgotten."""
+    gateways: tuple[Address, ...] = ()
+    """The router's addresses in a ROUTED or NAT network, answered by the switch; at most one of each IP version."""
+    uplink: str | None = None
+    """A name in `Policy.uplinks`: how a ROUTED or NAT network reaches the outside; None: it does not."""
+
+    @property
+    def routed(self) -> bool:
+        """Whether it has a router: its members' addresses are then unique among all such networks."""
+        return self.mode is not Mode.ISOLATED
 
     @property
     def number(self) -> int:
@@ -101,6 +127,8 @@ class Endpoint:
     host: a name in `Policy.hosts`, or None: whichever bridge shows such a port.
     native: of a TAGGED endpoint's networks the one whose frames are plain (IEEE 802.1Q: the port VLAN), or None.
     mac: None only in OPEN networks (then `ips` is empty too): the switch learns.
+    routes: prefixes that are reached through this member, which is a router of its own: packets from and to addresses
+    in them pass its port, unless a cidr of one of its networks holds the address.
     """
 
     name: str
@@ -114,6 +142,7 @@ class Endpoint:
     native: str | None = None
     iface_id: str | None = None
     interface: Interface = Interface.SYSTEM
+    routes: tuple[Cidr, ...] = ()
 
     @property
     def place(self) -> str:
@@ -196,14 +225,79 @@ class Overlay:
     bfd: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Packets for addresses in `to` go to the next hop `via`, which is on the uplink's segment."""
+
+    to: Cidr
+    via: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """A port behind which the world outside is: no member, no network, and nothing that is there is declared.
+
+    port: its name on the bridge. host: a name in `Policy.hosts`, or None: whichever bridge shows such a port.
+    mac: what the router has there; None: `Policy.defaults.router_mac`.
+    addresses: the router's there, each with its segment's prefix; the first of an IP version is what NAT takes.
+    routes: prefixes beyond the segments. The longest prefix wins; what no segment and no route holds is unreachable.
+    """
+
+    name: str
+    port: str
+    addresses: tuple[Attached, ...]
+    host: str | None = None
+    mac: Mac | None = None
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What becomes of a connection that no rule is about, by the networks of the one who opens it and of the other.
+
+    origin, target: names of networks, or OUTSIDE; the same name twice: within that network.
+    """
+
+    origin: str
+    target: str
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds where no rule says otherwise.
+
+    Between a routed network and the outside, without a pair of its own: ROUTED allows both directions, NAT allows
+    outwards, and inwards only what a rewrite leads in.
+    """
+
+    intra_network: Decision = Decision.ALLOW
+    inter_network: Decision = Decision.DROP
+    pairs: tuple[Pair, ...] = ()
+    router_mac: Mac = DEFAULT_ROUTER_MAC
+
+
+DEFAULTS = Defaults()
+
+
 @dataclass(frozen=True)
 class Policy:
-    """A whole, consistent policy. The mappings are by name, in the document's order, and never mutated."""
+    """A whole, consistent policy. The mappings are by name, in the document's order, and never mutated.
+
+    tiers: names, in the order in which packets meet them; every rule is in one. rules: in the document's order, which
+    within a tier is the order of matching.
+    """
 
     networks: Mapping[str, Network]
     endpoints: Mapping[str, Endpoint]
     hosts: Mapping[str, Host]
     overlay: Overlay = Overlay()
+    uplinks: Mapping[str, Uplink] = field(default_factory=dict)
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    tiers: tuple[str, ...] = (DEFAULT_TIER,)
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    rewrites: Mapping[str, Rewrite] = field(default_factory=dict)
+    defaults: Defaults = DEFAULTS
 
     @cached_property
     def members(self) -> Mapping[str, tuple[Endpoint, ...]]:
