@@ -16,6 +16,7 @@ from controller.errors import Problem
 from controller.mac import Mac
 from controller.policy import rules
 from controller.policy.findings import Nearest
+from controller.policy.load_peers import Names, names_of
 from controller.policy.model import Address, Attach, Cidr, Endpoint, Interface, Members, Network, Policy, ips_in
 
 A = TypeVar("A")
@@ -33,14 +34,6 @@ them counts in each, because the switch takes it up in each."""
 _CIDRS_SHOWN = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Names that the document gives, also to objects that could not be read and are missing in the policy."""
-
-    networks: Collection[str]
-    hosts: Collection[str]
-
-
 def check(policy: Policy) -> tuple[Problem, ...]:
     """Every problem between the objects of a policy; () for a policy that downstream code may trust."""
     return Checker().check(policy)
@@ -53,10 +46,10 @@ class Checker:
         self._before: dict[tuple[str, ...], tuple[object, object]] = {}
         self._now: dict[tuple[str, ...], tuple[object, object]] = {}
 
-    def check(self, policy: Policy, known: Known | None = None) -> tuple[Problem, ...]:
+    def check(self, policy: Policy, known: Names | None = None) -> tuple[Problem, ...]:
         """As the function `check`. known: for a policy from which objects with problems of their own are missing."""
         self._now = {}
-        survey = _survey(policy, known or Known(policy.networks, policy.hosts))
+        survey = _survey(policy, known or names_of(policy))
         problems = [*_check_numbers(policy.networks.values()), *_check_hosts(policy, survey.networks), *survey.problems]
         members = policy.members if known is None and survey.sound else _members(policy)
         singles: dict[str, _Singles] = {}
@@ -107,7 +100,7 @@ class _Survey:
     sound: bool = True
 
 
-def _survey(policy: Policy, known: Known) -> _Survey:
+def _survey(policy: Policy, known: Names) -> _Survey:
     survey, nearest = _Survey(known.networks), Nearest()
     on_port: dict[str, Endpoint] = {}
     crowded: dict[str, list[Endpoint]] = {}

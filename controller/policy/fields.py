@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from controller.policy.findings import Findings
+from controller.policy.rules import Rule
 from controller.policy.values import Unfit, shown
 
 T = TypeVar("T")
 
-LATER = frozenset(("groups", "filters", "tiers", "rules", "rewrites", "gateway", "uplink"))
+LATER = frozenset(("filters",))
 """Keys of the whole design that this version does not have."""
 
 At = tuple[str | int, ...]
@@ -36,17 +37,37 @@ class Fields:
             return None
         return self.attempt(reader, self.value[key], key)
 
+    def require(self, key: str, reader: Callable[[object], T]) -> T | None:
+        """As `take`; that the key is missing is said."""
+        if key not in self.value:
+            self.say(f"{key} is missing", f"add {key}")
+        return self.take(key, reader)
+
+    def tell(self, rule: Rule, at: At, suggestion: str = "", **found: object) -> None:
+        """Say that a rule between objects is broken. at: below this mapping."""
+        self.findings.problems.append(rule.problem((*self.at, *at), suggestion, **found))
+
+    def listed(self, key: str) -> list[object]:
+        """The list under a key; empty where it is missing or not one."""
+        value = self.value.get(key, [])
+        if isinstance(value, list):
+            return value
+        plain = isinstance(value, int) or (isinstance(value, str) and value.isprintable() and len(value) < 64)
+        example = f"write [{shown(value) if isinstance(value, bool) else value}]" if plain else ""
+        self.say(f"{shown(value)} is not a list", example, key)
+        return []
+
+    def mappings(self, key: str, known: tuple[str, ...]) -> Iterator[Fields]:
+        """The mappings in the list under a key, with their unknown keys reported."""
+        for index, item in enumerate(self.listed(key)):
+            fields = open_fields((*self.at, key, index), item, known, self.findings)
+            if fields is not None:
+                yield fields
+
     def take_list(self, key: str, reader: Callable[[object], T]) -> tuple[T, ...]:
         """The sound items of a list; () where it is missing."""
-        if key not in self.value:
-            return ()
-        items = self.value[key]
-        if not isinstance(items, list):
-            example = f"write [{items}]" if isinstance(items, str) and items.isprintable() and len(items) < 64 else ""
-            self.say(f"{shown(items)} is not a list", example, key)
-            return ()
         found: dict[T, None] = {}
-        for index, item in enumerate(items):
+        for index, item in enumerate(self.listed(key)):
             value = self.attempt(reader, item, key, index)
             if value is None:
                 continue

@@ -8,6 +8,7 @@ from controller.policy.values import (
     Unfit,
     choice,
     read_address,
+    read_cidr,
     read_iface_id,
     read_label,
     read_mac,
@@ -18,7 +19,8 @@ from controller.policy.values import (
 )
 
 ENDPOINT_KEYS = (
-    "network", "networks", "attach", "native", "host", "port", "iface_id", "interface", "mac", "ips", "labels",
+    "network", "networks", "attach", "native", "host", "port", "iface_id", "interface", "mac", "ips", "routes",
+    "labels",
 )  # fmt: skip
 
 _read_attach = choice(Attach)
@@ -39,6 +41,8 @@ def read_endpoint(name: str, fields: Fields) -> Endpoint:
     if "mac" not in value:
         if value.get("ips"):
             fields.say("an endpoint without a mac has no ips", "give it a mac; addresses belong to a known one", "ips")
+        if value.get("routes"):
+            fields.say("nothing can be routed to an endpoint without a mac", "give it a mac", "routes")
         if len(networks) > 1:
             fields.say("an endpoint without a mac is in one network only", "give it a mac", "networks")
     attach = fields.take("attach", _read_attach) or Attach.UNTAGGED
@@ -55,9 +59,10 @@ def read_endpoint(name: str, fields: Fields) -> Endpoint:
         host=fields.take("host", read_text),
         mac=mac,
         ips=ips,
-        labels=read_labels(fields),
+        labels=read_labels(fields, "labels"),
         native=native,
         iface_id=iface_id,
+        routes=fields.take_list("routes", read_cidr),
         interface=fields.take("interface", _read_interface) or Interface.SYSTEM,
     )
 
@@ -79,12 +84,12 @@ def _read_networks(fields: Fields) -> tuple[str, ...]:
     return fields.take_list("networks", read_text)
 
 
-def read_labels(fields: Fields) -> tuple[tuple[str, str], ...]:
+def read_labels(fields: Fields, section: str) -> tuple[tuple[str, str], ...]:
     """Sorted by key: the order in which labels are written means nothing."""
     labels: list[tuple[str, str]] = []
-    for key, value in fields.section("labels").items():
+    for key, value in fields.section(section).items():
         try:
             labels.append((read_name(key), read_label(value)))
         except Unfit as unfit:
-            fields.say(unfit.message, unfit.hint, "labels", key if isinstance(key, str) else shown(key))
+            fields.say(unfit.message, unfit.hint, section, key if isinstance(key, str) else shown(key))
     return tuple(sorted(labels))

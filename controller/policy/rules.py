@@ -94,9 +94,21 @@ TAG_TWICE = Rule(
     "give each a vlan of its own",
 )
 
+UNKNOWN_PEER = Rule(
+    "nothing is called {name}", "the name of an endpoint, network or group of the document, outside, or an address"
+)
+AMBIGUOUS = Rule("{name} may be {kinds}", "give them different names")
+TIER_MISSING = Rule("the rule is in no tier", "add tier, one of {tiers}")
+
+
+class Words(str):
+    """Text that stands in a message as it is; a plain str is a name, and stands in quotes."""
+
 
 def _words(value: object) -> str:
     """Names in quotes, lists of them with commas, addresses and numbers as they are."""
+    if isinstance(value, Words):
+        return str(value)
     if isinstance(value, tuple):
         return ", ".join(_words(item) for item in value)
     return shown(value) if isinstance(value, str) else str(value)
