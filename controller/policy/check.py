@@ -12,9 +12,19 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 from controller.errors import Problem
+from controller.policy.check_firewall import check_cycles, check_pairs, check_rules
 from controller.policy.check_hosts import check_hosts, check_numbers
 from controller.policy.check_network import Singles, check_network
 from controller.policy.check_ports import survey
+from controller.policy.check_rewrites import check_names, check_places, check_uplinked, places_of
+from controller.policy.check_router import (
+    Routed,
+    check_realm,
+    check_routed,
+    check_segments,
+    check_uplinks,
+    index_cidrs,
+)
 from controller.policy.check_shared import Span, check_joined, check_member
 from controller.policy.load_peers import Names, names_of
 from controller.policy.model import Attach, Endpoint, Policy
@@ -48,6 +58,13 @@ class Checker:
             found, singles[name] = self._unit(("network", name), check_network, network, members[name])
             problems += found
         self._check_shared(policy, surveyed.shared, singles, problems)
+        self._check_router(policy, members, problems)
+        problems += check_uplinks(policy, names, surveyed.on_uplink)
+        self._check_outside(policy, names, problems)
+        problems += check_rules(policy, names)
+        if policy.groups:
+            problems += self._unit(("groups",), check_cycles, tuple(policy.groups.values()), None)
+        problems += check_pairs(policy, names)
         self._before = self._now
         return tuple(dict.fromkeys(problems))
 
@@ -67,6 +84,28 @@ class Checker:
         for names, sharers in joined.items():
             parts = tuple((name, singles[name], tuple(spans[name])) for name in names)
             problems += self._unit(("joined", *names), check_joined, tuple(sharers), parts)
+
+    def _check_router(
+        self, policy: Policy, members: Mapping[str, tuple[Endpoint, ...]], problems: list[Problem]
+    ) -> None:
+        realm: list[Routed] = []
+        for name, network in policy.networks.items():
+            if network.routed:
+                found, routed = self._unit(("routed", name), check_routed, network, members[name])
+                problems += found
+                realm.append(routed)
+        if realm:
+            problems += self._unit(("realm",), check_realm, tuple(realm), None)
+
+    def _check_outside(self, policy: Policy, names: Names, problems: list[Problem]) -> None:
+        if policy.rewrites:
+            problems += check_names(policy, names)
+            problems += check_uplinked(policy)
+        if policy.uplinks:
+            uplinks = tuple(policy.uplinks.values())
+            inside = self._unit(("cidrs",), index_cidrs, tuple(policy.networks.values()), None)
+            problems += self._unit(("segments",), check_segments, uplinks, inside)
+            problems += self._unit(("rewrites",), check_places, places_of(policy), (uplinks, inside))
 
     def _unit(self, key: tuple[str, ...], run: Callable[[A, B], R], one: A, two: B) -> R:
         """run(one, two), or what that returned last time, where both are the same."""

@@ -52,7 +52,7 @@ def check_network(network: Network, members: tuple[Endpoint, ...]) -> tuple[list
     if len(members) > MEMBERS_MAX:
         at = ("networks", network.name)
         problems.append(rules.MANY_MEMBERS.problem(at, network=network.name, count=len(members), most=MEMBERS_MAX))
-    edges = _edges(network)
+    edges = edges_of(network)
     holders: dict[Held, Endpoint] = {}
     singles: dict[Held, Endpoint] = {}
     for endpoint in members:
@@ -74,7 +74,7 @@ def check_network(network: Network, members: tuple[Endpoint, ...]) -> tuple[list
     return problems, Singles(singles, frozenset(singles), len(members))
 
 
-def _edges(network: Network) -> dict[Held, tuple[rules.Rule, Cidr]]:
+def edges_of(network: Network) -> dict[Held, tuple[rules.Rule, Cidr]]:
     """The network and broadcast addresses of IPv4 prefixes; a /31 and a /32 have none (RFC 3021)."""
     edges: dict[Held, tuple[rules.Rule, Cidr]] = {}
     for cidr in network.cidrs:

@@ -18,11 +18,15 @@ from controller.policy.model import Endpoint, Interface, Policy
 
 @dataclass(slots=True)
 class Survey:
-    """What one pass over all endpoints finds. sound: every network named is known."""
+    """What one pass over all endpoints finds. sound: every network named is known.
+
+    on_uplink: the endpoints on each port that an uplink is on.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     shared: list[Endpoint] = field(default_factory=list)
     sound: bool = True
+    on_uplink: dict[str, list[Endpoint]] = field(default_factory=dict)
 
 
 def survey(policy: Policy, known: Names) -> Survey:
@@ -30,10 +34,13 @@ def survey(policy: Policy, known: Names) -> Survey:
     on_port: dict[str, Endpoint] = {}
     crowded: dict[str, list[Endpoint]] = {}
     networks, hosts = known.networks, policy.hosts
+    router_mac = policy.defaults.router_mac if any(n.routed for n in policy.networks.values()) else None
     for endpoint in policy.endpoints.values():
         first = on_port.setdefault(endpoint.place, endpoint)
         if first is not endpoint:
             crowded.setdefault(endpoint.place, [first]).append(endpoint)
+        if endpoint.mac == router_mac is not None:
+            found.problems.append(rules.ROUTER_MAC.problem(("endpoints", endpoint.name, "mac"), mac=router_mac))
         names = endpoint.networks
         if len(names) > 1:
             found.shared.append(endpoint)
@@ -60,6 +67,9 @@ def survey(policy: Policy, known: Names) -> Survey:
         if holder is not None and holder.host is None:
             at = ("endpoints", holder.name, "port")
             found.problems.append(rules.TRUNK_PORT.problem(at, port=port, host=host_name))
+    for uplink in policy.uplinks.values():
+        if uplink.port in on_port:
+            found.on_uplink[uplink.port] = crowded.get(uplink.port, [on_port[uplink.port]])
     for endpoints in crowded.values():
         found.problems += _check_port(endpoints)
     return found
