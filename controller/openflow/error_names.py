@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from controller.openflow.protocol import EXPERIMENTER
+
 HELLO_FAILED: Final = 0
-EXPERIMENTER: Final = 0xFFFF
 
 _TYPES: Final = (
     "HELLO_FAILED",
