@@ -11,11 +11,11 @@ from struct import error as StructError
 from typing import Final
 
 from controller.flow.actions import Action
-from controller.flow.fields import Term
+from controller.flow.fields import XXREG3, Term
 from controller.flow.flow import Flow
 from controller.openflow.decode import FLOW_STATS
 from controller.openflow.decode_actions import UnknownFlow, decode_actions, field_of, pieces
-from controller.openflow.oxm import HAS_MASK
+from controller.openflow.oxm import HAS_MASK, XXREG3_PARTS
 from controller.openflow.protocol import FlowCommand, Message
 
 _FLOW_MOD: Final = Struct("!8xQ8xBB4xH16x")
@@ -67,16 +67,24 @@ def decode_match(data: bytes) -> tuple[Term, ...]:
     """The conditions of an ofp_match; bytes beyond the length it says are ignored."""
     end = _TYPE_LENGTH.unpack_from(data)[1]
     terms, offset = [], 4
+    long_value = long_mask = 0
     while offset < end:
         head = int.from_bytes(data[offset : offset + 4], "big")
         n_octets = head & 0xFF
         body = data[offset + 4 : offset + 4 + n_octets]
-        if head & HAS_MASK:
-            half = n_octets // 2
-            field = field_of(head - HAS_MASK - half)
-            mask = int.from_bytes(body[half:], "big")
-            terms.append(field(int.from_bytes(body[:half], "big"), mask))
-        else:
-            terms.append(field_of(head)(int.from_bytes(body, "big")))
         offset += 4 + n_octets
+        if head & HAS_MASK:
+            n_octets //= 2
+            head -= HAS_MASK + n_octets
+            value, mask = int.from_bytes(body[:n_octets], "big"), int.from_bytes(body[n_octets:], "big")
+        else:
+            value, mask = int.from_bytes(body, "big"), (1 << 8 * n_octets) - 1
+        if head in XXREG3_PARTS:
+            long_value |= value << XXREG3_PARTS[head]
+            long_mask |= mask << XXREG3_PARTS[head]
+        else:
+            field = field_of(head)
+            terms.append(field(value, mask & field.all_ones))
+    if long_mask:
+        terms.append(XXREG3(long_value, long_mask))
     return tuple(terms)

@@ -79,7 +79,7 @@ def encode_add(flow: Flow, xid: int) -> bytes:
             flow.priority,
             _NO_BUFFER_PORT_GROUP,
         )
-    except (StructError, OverflowError, IndexError) as error:
+    except (StructError, OverflowError, IndexError, KeyError) as error:
         # The flow is named without its text: a value that does not fit its field may have no text either.
         name = f"flow {flow.cookie:#x} (table {flow.table}, priority {flow.priority}, from {flow.origin or 'nowhere'})"
         raise CompileError(f"{name} cannot be put into an OpenFlow message: {error}") from error

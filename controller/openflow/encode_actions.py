@@ -11,6 +11,9 @@ from typing import Final, assert_never
 from controller.flow.actions import (
     Action,
     Clone,
+    Conjunction,
+    Ct,
+    DecTtl,
     Learn,
     Load,
     Move,
@@ -19,14 +22,18 @@ from controller.flow.actions import (
     PushVlan,
     Resubmit,
     SetField,
+    ToController,
 )
 from controller.flow.fields import FIELDS, IN_PORT, Field
 from controller.openflow.encode_nicira import (
     encode_clone,
+    encode_conjunction,
+    encode_ct,
     encode_learn,
     encode_load,
     encode_move,
     encode_resubmit,
+    encode_to_controller,
 )
 from controller.openflow.oxm import HEADERS, NXM_OF_IN_PORT
 from controller.openflow.protocol import PADDING
@@ -34,6 +41,7 @@ from controller.openflow.protocol import PADDING
 _OUTPUT: Final = Struct("!HHIH6x")
 _PUSH_VLAN: Final = bytes.fromhex("0011000881000000")
 _POP_VLAN: Final = bytes.fromhex("0012000800000000")
+_DEC_TTL: Final = bytes.fromhex("0018000800000000")
 _SET_FIELD: Final = Struct("!HHI")
 _OFPAT_SET_FIELD: Final = 25
 
@@ -81,5 +89,13 @@ def encode_action(action: Action) -> bytes:
             return encode_clone(encode_actions(action.actions))
         case Learn():
             return encode_learn(action)
+        case Ct():
+            return encode_ct(action)
+        case Conjunction():
+            return encode_conjunction(action)
+        case ToController():
+            return encode_to_controller(action)
+        case DecTtl():
+            return _DEC_TTL
         case never:
             assert_never(never)

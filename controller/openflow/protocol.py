@@ -79,6 +79,10 @@ class NiciraAction(IntEnum):
     REG_MOVE = 6
     REG_LOAD = 7
     RESUBMIT_TABLE = 14
+    CONJUNCTION = 34
+    CT = 35
+    NAT = 36
+    CONTROLLER2 = 37
     CLONE = 42
     LEARN2 = 45
 
