@@ -33,9 +33,11 @@ ALLOWED: dict[str, set[str]] = {
     "bridge": {
         "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "switch",
     },
+    "news": set(),
+    "host_wait": {"bridge", "control", "host_plan", "host_view", "hosts", "loop", "news", "policy"},
     "reconcile": {
-        "bridge", "control", "diff", "errors", "flow", "host_plan", "host_view", "hosts", "inventory", "loop", "mtu",
-        "pipeline", "plan_report", "policy", "revisions", "switch",
+        "bridge", "control", "diff", "errors", "flow", "host_plan", "host_view", "host_wait", "hosts", "inventory",
+        "loop", "mtu", "news", "pipeline", "plan_report", "policy", "revisions", "switch",
     },
     "store": {"control", "errors", "policy"},
     "api": {"control", "errors", "policy", "web"},
