@@ -8,9 +8,8 @@ from types import MappingProxyType
 
 from controller.flow.fields import LOCAL_PORT
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen
-from controller.pipeline.compile import Carrier, Membership
 from controller.policy.model import Dpid, Host, Policy, of_attached_mac, of_iface_id
-from controller.tunnels import trunk_carries, tunnel_joins, tunnel_port
+from controller.tunnels import tunnel_port
 
 MAX_OFPORT = 0xFF00
 """OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to: ports above it are reserved."""
@@ -68,29 +67,22 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     a port of the same name takes nothing away. Among several new ones the first in `bridges` wins.
     """
     known = {bridge.dpid: bridge for bridge in bridges}
-    showing: dict[str, list[Dpid]] = {}
-    for bridge in known.values():
-        for name, ofport in bridge.ports.items():
-            if _is_seat(ofport):
-                showing.setdefault(name, []).append(bridge.dpid)
-        for label in bridge.labels:
-            if bridge.ofport(label) is not None:
-                showing.setdefault(label, []).append(bridge.dpid)
+    on = _bridges_of(policy, bridges)
+    showing = _showing(bridges) if any(endpoint.host is None for endpoint in policy.endpoints.values()) else {}
     seats: dict[Dpid, dict[str, int]] = {dpid: {} for dpid in known}
     taken: dict[Dpid, set[int]] = {dpid: set() for dpid in known}
     home: dict[str, Dpid] = {}
     rivals: dict[str, tuple[Dpid, ...]] = {}
     for endpoint in policy.endpoints.values():
-        candidates = showing.get(endpoint.place)
-        if not candidates:
-            continue
-        if endpoint.host is not None:
-            host = policy.hosts[endpoint.host]
-            candidates = [dpid for dpid in candidates if _is_on(host, known[dpid])]
+        place = endpoint.place
+        if endpoint.host is None:
+            candidates = showing.get(place, [])
+        else:
+            candidates = [dpid for dpid in on[endpoint.host] if known[dpid].ofport(place) is not None]
         if not candidates:
             continue
         chosen = _choose(candidates, known, before.home.get(endpoint.name))
-        seat = known[chosen].ofport(endpoint.place)
+        seat = known[chosen].ofport(place)
         assert seat is not None
         if seat in taken[chosen]:
             continue  # a port has one endpoint, also where several know it by different labels
@@ -101,67 +93,48 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
             others = tuple(dpid for dpid in candidates if dpid != chosen and known[dpid].present)
             if others:
                 rivals[endpoint.name] = others
-    return Bindings(seats, home, rivals, {dpid: host.name for dpid, host in find_hosts(policy, bridges).items()})
+    hosts = {dpid: name for name, dpids in on.items() for dpid in dpids}
+    return Bindings({dpid: _kept(here, before.seats.get(dpid)) for dpid, here in seats.items()}, home, rivals, hosts)
+
+
+def _kept(seats: Mapping[str, int], before: Mapping[str, int] | None) -> Mapping[str, int]:
+    """The very seats of before, where they are the same: whoever compares them sees it at once."""
+    return before if before is not None and before == seats else seats
+
+
+def _showing(bridges: Iterable[BridgePorts]) -> dict[str, list[Dpid]]:
+    """`Endpoint.place` -> the bridges that show such a port."""
+    found: dict[str, list[Dpid]] = {}
+    for bridge in bridges:
+        for name, ofport in bridge.ports.items():
+            if _is_seat(ofport):
+                found.setdefault(name, []).append(bridge.dpid)
+        for label in bridge.labels:
+            if bridge.ofport(label) is not None:
+                found.setdefault(label, []).append(bridge.dpid)
+    return found
 
 
 def find_hosts(policy: Policy, bridges: Collection[BridgePorts]) -> Mapping[Dpid, Host]:
     """Which of the bridges is which host."""
-    return {bridge.dpid: host for host in policy.hosts.values() for bridge in bridges if _is_on(host, bridge)}
+    return {dpid: policy.hosts[name] for name, dpids in _bridges_of(policy, bridges).items() for dpid in dpids}
 
 
-def find_carriers(
-    policy: Policy, bridges: Collection[BridgePorts], bindings: Bindings
-) -> Mapping[Dpid, tuple[Carrier, ...]]:
-    """The ports of every bridge that lead to other hosts, and which memberships are behind them.
-
-    A host's trunk leads to every other host that has one; a tunnel to one host. An endpoint is where it is bound; of
-    those elsewhere only the memberships matter whose networks have members here. A port that an endpoint is bound to
-    leads nowhere else.
-    """
-    hosts = find_hosts(policy, bridges)
-    if len(hosts) < 2:
-        return {}
-    tunnel_ports = {dpid: tunnel_port(host.name) for dpid, host in hosts.items()}
-    members = {dpid: _members_by_network(policy, bindings.seats.get(dpid, ())) for dpid in hosts}
-    found: dict[Dpid, tuple[Carrier, ...]] = {}
+def _bridges_of(policy: Policy, bridges: Iterable[BridgePorts]) -> dict[str, list[Dpid]]:
+    """Host -> its bridges, of those that are there: one, or by name as many as have that name."""
+    known: set[Dpid] = set()
+    named: dict[str, list[Dpid]] = {}
     for bridge in bridges:
-        host = hosts.get(bridge.dpid)
-        if host is None:
-            continue
-        seats = bindings.seats.get(bridge.dpid, {}).values()
-        here = members[bridge.dpid]
-        on_trunk: list[Membership] = []
-        in_tunnels: dict[int, list[Membership]] = {}
-        for dpid, peer in hosts.items():
-            if peer is host:
-                continue  # itself, or another bridge that goes by the same name
-            tunnel = bridge.carrier(tunnel_ports[dpid]) if tunnel_joins(host, peer) else None
-            for name, memberships in members[dpid].items():
-                if name not in here:
-                    continue
-                if trunk_carries(host, peer, policy.networks[name]):
-                    on_trunk += memberships
-                elif tunnel is not None and policy.networks[name].vni is not None:
-                    in_tunnels.setdefault(tunnel, []).extend(memberships)
-        carriers = [Carrier(port, True, tuple(there)) for port, there in in_tunnels.items()]
-        trunk = None if host.trunk is None else bridge.carrier(host.trunk)
-        if on_trunk and trunk is not None:
-            carriers.append(Carrier(trunk, False, tuple(on_trunk), host.native))
-        found[bridge.dpid] = tuple(carrier for carrier in carriers if carrier.port not in seats)
+        known.add(bridge.dpid)
+        named.setdefault(bridge.name, []).append(bridge.dpid)
+    found: dict[str, list[Dpid]] = {}
+    for host in policy.hosts.values():
+        dpid = host.datapath_id
+        if dpid is None:
+            found[host.name] = [] if host.bridge is None else named.get(host.bridge, [])
+        else:
+            found[host.name] = [dpid] if dpid in known else []
     return found
-
-
-def _members_by_network(policy: Policy, names: Iterable[str]) -> Mapping[str, list[Membership]]:
-    found: dict[str, list[Membership]] = {}
-    for name in names:
-        for network in policy.endpoints[name].networks:
-            found.setdefault(network, []).append((name, network))
-    return found
-
-
-def _is_on(host: Host, bridge: BridgePorts) -> bool:
-    dpid = host.datapath_id
-    return bridge.dpid == dpid if dpid is not None else bridge.name == host.bridge
 
 
 def _choose(candidates: list[Dpid], known: Mapping[Dpid, BridgePorts], before: Dpid | None) -> Dpid:

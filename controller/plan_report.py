@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.carriers import Carriers
 from controller.control import SHOWN, BridgePlan, Document, HostPlanned, Pair, PlanReport, Stored
 from controller.diff import Difference
 from controller.flow.flow import Flow
@@ -22,6 +23,7 @@ class Draft:
     document: Document
     policy: Policy
     bindings: Bindings
+    carriers: Carriers
     compiled: Mapping[Dpid, Compiled]
     differences: Mapping[Dpid, Difference[int, Flow]]
     hosts: HostPlan

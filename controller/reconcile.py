@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from controller.bridge import Bridge
+from controller.carriers import NO_CARRIERS, find_carriers
 from controller.control import (
     Binding,
     BridgeOutcome,
@@ -33,7 +34,7 @@ from controller.host_plan import HostPlan, plan_hosts
 from controller.host_view import planned_hosts, status_of_hosts, view_hosts
 from controller.host_wait import HostWait
 from controller.hosts import HostDatabases
-from controller.inventory import Bindings, bind, find_carriers, labels_of, strangers_of
+from controller.inventory import Bindings, bind, labels_of, strangers_of
 from controller.loop import Loop
 from controller.mtu import underlay_mtus
 from controller.news import News
@@ -74,6 +75,7 @@ class Reconciler:
         self._lock = loop.lock()
         self._bridges: dict[Dpid, Bridge] = {}
         self._bindings = Bindings()
+        self._carriers = NO_CARRIERS
         self._port_news = News()
         """Of ports and labels; the bindings are made of what is taken into account."""
         self._refused: list[str] = []
@@ -265,25 +267,26 @@ class Reconciler:
             for dpid, bridge in bridges.items()
         ]
         bindings = bind(policy, observed, self._bindings)
-        carriers = find_carriers(policy, observed, bindings)
+        carriers = find_carriers(policy, observed, bindings, self._carriers)
         compiled: dict[Dpid, Compiled] = {}
         differences: dict[Dpid, Difference[int, Flow]] = {}
         for dpid, bridge in bridges.items():
             compiled[dpid] = compile_bridge(
-                policy, bindings.seats[dpid], bridge.compiled, carriers.get(dpid, ()), bridge=bridge.view
+                policy, bindings.seats[dpid], bridge.compiled, carriers.by_bridge.get(dpid, {}), bridge=bridge.view
             )
             differences[dpid] = bridge.tally.difference(bridge.compiled, compiled[dpid])
         return Draft(
             document,
             policy,
             bindings,
+            carriers,
             compiled,
             differences,
             plan_hosts(policy, bindings, tuple(seen.values()), self._host_plan),
         )
 
     def _put_in_effect(self, draft: Draft) -> None:
-        self._bindings = draft.bindings
+        self._bindings, self._carriers = draft.bindings, draft.carriers
         for dpid, compiled in draft.compiled.items():
             if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
                 bridge.replace(draft.bindings.seats[dpid], compiled)

@@ -7,9 +7,9 @@ are made anew. With or without an earlier result the flows are the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from types import MappingProxyType
 
 from controller.flow.flow import Flow
 from controller.pipeline import EMITTERS
@@ -46,9 +46,8 @@ class Member:
 class Segment:
     """A compiled network on a bridge: what it was made of, the flows of the whole, and its members by endpoint name."""
 
-    network: Network
-    seats: tuple[Seat, ...]
-    ways: tuple[Carried, ...]
+    made_of: SegmentMadeOf
+    view: NetworkView
     flows: Flows
     members: Mapping[str, Member]
 
@@ -61,8 +60,10 @@ class Shared:
     flows: Flows
 
 
-MadeOf = tuple[Policy, Mapping[str, int], "tuple[Carrier, ...]"]
+MadeOf = tuple[Policy, Mapping[str, int], "Mapping[str, tuple[Carrier, ...]]"]
 """The policy, the endpoints bound here, and the carriers."""
+SegmentMadeOf = tuple[tuple[Seat, ...], "tuple[Carrier, ...]", tuple[SharedMember, ...]]
+"""The network's members here, its carriers, and what the untagged shared members behind them are on this bridge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,35 +98,38 @@ NOTHING = Compiled()
 """What a bridge has that was never compiled for."""
 
 
-Membership = tuple[str, str]
-"""An endpoint and one of its networks, by name."""
-
-
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """A port of this bridge that leads to other hosts: the trunk, or the tunnel to one of them.
+    """A port of this bridge that leads to members of one network on other hosts: the trunk, or the tunnel to a host.
 
-    seats: the memberships on the hosts behind it whose frames travel here. native: the network that is plain on the
-    trunk.
+    members: those behind it whose frames travel here. native: the network that is plain on the trunk.
+    clones: of the members those that are untagged in several networks.
     """
 
     port: int
     tunnel: bool
-    seats: tuple[Membership, ...]
+    members: tuple[Endpoint, ...]
     native: str | None = None
+    clones: tuple[Endpoint, ...] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clones", tuple(endpoint for endpoint in self.members if _clones(endpoint)))
+
+
+NO_CARRIERS: Mapping[str, tuple[Carrier, ...]] = MappingProxyType({})
 
 
 def compile_bridge(
     policy: Policy,
     ports: Mapping[str, int],
     before: Compiled = NOTHING,
-    carriers: tuple[Carrier, ...] = (),
+    carriers: Mapping[str, tuple[Carrier, ...]] = NO_CARRIERS,
     *,
     bridge: BridgeView = ABLE,
 ) -> Compiled:
     """The flows of a bridge on which the endpoints in `ports` (name -> ofport, each in the policy) are bound.
 
-    Of the endpoints behind its carriers only those matter that share a network with one that is bound here.
+    carriers: network -> how its members on other hosts are reached; only networks matter in which one is bound here.
     """
     made_of = (policy, ports, carriers)
     if before.view == bridge and before.made_of is not None and _is_same(before.made_of, made_of):
@@ -133,29 +137,14 @@ def compile_bridge(
     if before.view != bridge:
         before = Compiled(view=bridge)
     seats: dict[str, list[Seat]] = {}
-    carried: dict[str, list[Carried]] = {}
     local = [_seat(policy, policy.endpoints[name], port) for name, port in ports.items()]
     for seat in local:
         for network in seat[0].networks:
             seats.setdefault(network, []).append(seat)
-    here = frozenset(seats)
-    remote = _remote_shared(policy, carriers, here)
-    for carrier in carriers:
-        learning: dict[str, int] = {}
-        for name, network in carrier.seats:
-            if network in here:
-                endpoint = policy.endpoints[name]
-                seats[network].append((endpoint, carrier.port, remote.get(name), True))
-                learning[network] = learning.get(network, 0) + (endpoint.mac is None)
-        for network, count in learning.items():
-            carried.setdefault(network, []).append(_carried(carrier, policy.networks[network], count))
+    here = {name: carriers.get(name, ()) for name in seats}
+    remote = _remote_shared(policy, here)
     segments = {
-        name: _segment(
-            policy.networks[name],
-            tuple(members),
-            tuple(carried.get(name, ())),
-            before,
-        )
+        name: _segment(policy.networks[name], tuple(members), here[name], remote, before)
         for name, members in seats.items()
     }
     shared = sorted((seat[2] for seat in local if seat[2] is not None), key=lambda member: member.port)
@@ -165,31 +154,34 @@ def compile_bridge(
 
 def _is_same(before: MadeOf, now: MadeOf) -> bool:
     """Whether nothing that shows on the bridge differs. Objects of a policy that did not change stay the same ones."""
-    (old, *_), (policy, ports, carriers) = before, now
+    (old, *_), (policy, ports, _) = before, now
     if before[1:] != now[1:] or old is policy:
         return before[1:] == now[1:]
-    names = chain(ports, (name for carrier in carriers for name, _ in carrier.seats))
-    if any(old.endpoints.get(name) is not policy.endpoints[name] for name in names):
+    if any(old.endpoints.get(name) is not policy.endpoints[name] for name in ports):
         return False
     networks = {network for name in ports for network in policy.endpoints[name].networks}
     return all(old.networks.get(name) is policy.networks[name] for name in networks)
 
 
-def _carried(carrier: Carrier, network: Network, learning: int) -> Carried:
+def _carried(carrier: Carrier, network: Network) -> Carried:
+    learning = sum(endpoint.mac is None for endpoint in carrier.members)
     if carrier.tunnel:
         return Carried(carrier.port, network.vni, None, learning)
     return Carried(carrier.port, None, tag_of(network, carrier.native), learning)
 
 
-def _remote_shared(policy: Policy, carriers: tuple[Carrier, ...], here: Collection[str]) -> dict[str, SharedMember]:
+def _remote_shared(policy: Policy, here: Mapping[str, tuple[Carrier, ...]]) -> dict[str, SharedMember]:
     """The untagged shared members behind the carriers, each in those of its networks in which its frames come here."""
-    arriving: dict[str, list[tuple[int, Network]]] = {}
-    for carrier in carriers:
-        for name, network in carrier.seats:
-            if network in here and _clones(policy.endpoints[name]):
-                arriving.setdefault(name, []).append((carrier.port, policy.networks[network]))
-    return {name: _shared_member(policy.endpoints[name], ways[0][0], [n for _, n in ways])
-            for name, ways in arriving.items()}  # fmt: skip
+    arriving: dict[str, dict[str, int]] = {}
+    for network, carriers in here.items():
+        for carrier in carriers:
+            for endpoint in carrier.clones:
+                arriving.setdefault(endpoint.name, {})[network] = carrier.port
+    found: dict[str, SharedMember] = {}
+    for name, ports in arriving.items():
+        networks = [network for network in policy.endpoints[name].networks if network in ports]
+        found[name] = _shared_member(policy.endpoints[name], ports[networks[0]], [policy.networks[n] for n in networks])
+    return found
 
 
 def _clones(endpoint: Endpoint) -> bool:
@@ -225,19 +217,33 @@ def _shared(view: SharedView, before: Shared) -> Shared:
     return Shared(view, tuple(flow for make, emit in stages for flow in make(emit, view)))
 
 
-def _segment(network: Network, seats: tuple[Seat, ...], ways: tuple[Carried, ...], whole: Compiled) -> Segment:
-    """whole: the earlier result that it may be a part of, and the bridge it is for."""
+def _segment(
+    network: Network,
+    local: tuple[Seat, ...],
+    carriers: tuple[Carrier, ...],
+    shared: Mapping[str, SharedMember],
+    whole: Compiled,
+) -> Segment:
+    """shared: of the whole bridge, on other hosts. whole: the earlier result that it may be a part of."""
+    made_of = (local, carriers, tuple(shared[endpoint.name] for carrier in carriers for endpoint in carrier.clones))
     before = whole.segments.get(network.name)
-    if before is not None and (before.network, before.seats, before.ways) == (network, seats, ways):
+    if before is not None and before.view.network != network:
+        before = None
+    if before is not None and before.made_of == made_of:
         return before
-    local = sorted((port, endpoint.mac is None) for endpoint, port, _, remote in seats if not remote)
-    learning = tuple(port for port, learns in local if learns)
-    view = NetworkView(network, tuple(port for port, _ in local), learning, ways)
-    flows = tuple(flow for make, emit in _NETWORK_STAGES for flow in make(emit, view))
-    kept = before.members if before is not None and before.network == network else {}
-    return Segment(
-        network, seats, ways, flows, {seat[0].name: _member(network, seat, kept, whole.view) for seat in seats}
-    )
+    remote = ((endpoint, carrier.port, shared.get(endpoint.name), True)
+              for carrier in carriers for endpoint in carrier.members)  # fmt: skip
+    ports = sorted((port, endpoint.mac is None) for endpoint, port, _, _ in local)
+    learning = tuple(port for port, learns in ports if learns)
+    ways = tuple(_carried(carrier, network) for carrier in carriers)
+    view = NetworkView(network, tuple(port for port, _ in ports), learning, ways)
+    if before is not None and before.view == view:
+        flows = before.flows
+    else:
+        flows = tuple(flow for make, emit in _NETWORK_STAGES for flow in make(emit, view))
+    kept = before.members if before is not None else {}
+    members = {seat[0].name: _member(network, seat, kept, whole.view) for seat in (*local, *remote)}
+    return Segment(made_of, view, flows, members)
 
 
 def _member(network: Network, seat: Seat, kept: Mapping[str, Member], bridge: BridgeView) -> Member:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from controller.carriers import find_carriers
 from controller.host_plan import HostPlan, plan_hosts
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, TunnelSeen, WantedPort
-from controller.inventory import Bindings, BridgePorts, bind, find_carriers, labels_of, strangers_of
+from controller.inventory import Bindings, BridgePorts, bind, labels_of, strangers_of
 from controller.mac import Mac
 from controller.mtu import member_mtus, mtu_problems, overhead_bytes, underlay_mtus
 from controller.pipeline.compile import Carrier
@@ -148,8 +149,11 @@ def test_trunks_go_before_tunnels_and_need_a_vlan() -> None:
         BridgePorts(boxes[0], "br0", {"p1": 1, "p3": 3, "up": 5, tunnel_port("boxB"): 6}, True),
         BridgePorts(boxes[1], "br0", {"p2": 2, "p4": 4, "up": 5, tunnel_port("boxA"): 6}, True),
     ]
-    carriers = find_carriers(policy, seen, bind(policy, seen, Bindings()))
-    assert set(carriers[boxes[0]]) == {Carrier(6, True, (("b2", "pink"),)), Carrier(5, False, (("b1", "green"),))}
+    carriers = find_carriers(policy, seen, bind(policy, seen, Bindings())).by_bridge
+    assert carriers[boxes[0]] == {
+        "pink": (Carrier(6, True, (policy.endpoints["b2"],)),),
+        "green": (Carrier(5, False, (policy.endpoints["b1"],)),),
+    }
 
 
 def seen_host(*shown: PortSeen, dpid: int = 7) -> HostSeen:
@@ -266,9 +270,9 @@ def test_a_port_with_a_tunnels_name_is_nobodys_whatever_its_database_says() -> N
         BridgePorts(near, "br0", {"p2": 2, tunnel_port("boxB"): 6}, True, labels),
         BridgePorts(far, "br0", {"p3": 3, tunnel_port("boxA"): 6}, True),
     ]
-    carriers = find_carriers(policy, bridges, bind(policy, bridges, Bindings()))
-    assert carriers[near] == ()
-    assert [carrier.port for carrier in carriers[far]] == [6]
+    carriers = find_carriers(policy, bridges, bind(policy, bridges, Bindings())).by_bridge
+    assert carriers[near] == {}
+    assert [[carrier.port for carrier in ways] for ways in carriers[far].values()] == [[6]]
 
 
 def test_two_bridges_of_one_name_are_one_host_with_one_tunnel_to_it() -> None:
@@ -282,9 +286,9 @@ def test_two_bridges_of_one_name_are_one_host_with_one_tunnel_to_it() -> None:
         BridgePorts(Dpid(2), "br0", {"p2": 2, tunnel_port("boxA"): 8, tunnel_port("boxB"): 9}, True),
         BridgePorts(Dpid(3), "br1", {"p3": 3, tunnel_port("boxA"): 9}, True),
     ]
-    carriers = find_carriers(policy, bridges, bind(policy, bridges, Bindings()))
-    assert carriers[Dpid(3)] == (Carrier(9, True, (("a", "green"), ("c", "green"))),)
-    assert [[carrier.port for carrier in carriers[Dpid(number)]] for number in (1, 2)] == [[9], [9]]
+    carriers = find_carriers(policy, bridges, bind(policy, bridges, Bindings())).by_bridge
+    assert carriers[Dpid(3)] == {"green": (Carrier(9, True, (policy.endpoints["a"], policy.endpoints["c"])),)}
+    assert [[carrier.port for carrier in carriers[Dpid(number)]["green"]] for number in (1, 2)] == [[9], [9]]
 
 
 @pytest.mark.parametrize(("observed", "believed"), [(1600, 1600), (60, 576), (-5, 576), (1 << 40, 65535)])
