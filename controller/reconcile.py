@@ -320,8 +320,11 @@ class Reconciler:
             self._databases.want(plan.hosts)
         self._host_plan = plan
 
-    def _rebind(self) -> None:
-        """Bring bindings and compiled flows to the ports as they are now; wake the other bridges that this concerns."""
+    def _rebind(self, asking: Bridge | None = None) -> None:
+        """Bring bindings and compiled flows to the ports as they are now; wake the other bridges that this concerns.
+
+        asking: the bridge that does this in order to send what comes of it.
+        """
         if not self._port_news.pending:
             return
         n_changes = self._port_news.count
@@ -331,7 +334,7 @@ class Reconciler:
         self._want(draft.hosts)
         for dpid, changes in draft.differences.items():
             bridge = self._bridges.get(dpid)
-            if changes and bridge is not None and bridge.connected:
+            if changes and bridge is not None and bridge.connected and bridge is not asking:
                 bridge.wake.set()
 
     # Installed: by the bridge's own green thread
@@ -339,7 +342,7 @@ class Reconciler:
     def _serve(self, bridge: Bridge, switch: Switch) -> None:
         """Settle once, then sleep until something changes, an audit is due, or a failed attempt may be repeated."""
         wait_s = AUDIT_EVERY_S
-        wake = bridge.wake = self._loop.waiter()
+        bridge.wake = self._loop.waiter()
         bridge.busy = True
         try:
             self._settle(bridge, switch)
@@ -351,7 +354,7 @@ class Reconciler:
         bridge.busy = False
         bridge.tell_settled()
         self._host_wait.look_again()
-        if switch.alive and not wake.wait(wait_s) and bridge.switch is switch:
+        if switch.alive and not bridge.wake.wait(wait_s) and bridge.switch is switch:
             bridge.forget_installed()
 
     def _settle(self, bridge: Bridge, switch: Switch) -> None:
@@ -368,7 +371,9 @@ class Reconciler:
             dump = switch.read_flows()
             installed, foreign = set(dump.cookies), dump.foreign
         with self._lock:
-            self._rebind()
+            _require_current(bridge, switch)
+            bridge.wake = self._loop.waiter()  # what it was woken for until now is in what follows
+            self._rebind(bridge)
             _require_current(bridge, switch)
             revision = bridge.attempted = self._stored.revision
             bridge.installed = installed
