@@ -138,6 +138,8 @@ def _bridges_of(policy: Policy, bridges: Iterable[BridgePorts]) -> dict[str, lis
 
 
 def _choose(candidates: list[Dpid], known: Mapping[Dpid, BridgePorts], before: Dpid | None) -> Dpid:
+    if len(candidates) == 1:
+        return candidates[0]
     present = [dpid for dpid in candidates if known[dpid].present]
     if before in candidates and (before in present or not present):
         return before
@@ -176,12 +178,11 @@ def strangers_of(policy: Policy, seen: Iterable[HostSeen]) -> dict[Dpid, frozens
     found: dict[Dpid, set[str]] = {}
     for host in seen:
         for port in host.shown.ports:
+            end = ends.get(port.name)
+            if end is None or (port.tunnel is not None and port.tunnel.peer_ip == end):
+                continue
             dpid = host.shown.bridges.get(port.bridge)
-            if (
-                dpid is not None
-                and port.name in ends
-                and (port.tunnel is None or port.tunnel.peer_ip != ends[port.name])
-            ):
+            if dpid is not None:
                 found.setdefault(dpid, set()).add(port.name)
     return {dpid: frozenset(names) for dpid, names in found.items()}
 

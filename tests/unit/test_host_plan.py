@@ -18,7 +18,7 @@ from controller.pipeline.compile import Carrier
 from controller.policy.check import check
 from controller.policy.load import load
 from controller.policy.model import Dpid, Encapsulation, Policy
-from controller.tunnels import patch_peer, peers_of, tunnel_port
+from controller.tunnels import find_reach, patch_peer, peers_of, tunnel_port
 
 
 def policy_of(**sections: Any) -> Policy:
@@ -117,14 +117,14 @@ def test_what_the_encapsulation_takes(type: str, version: int, bytes: int) -> No
 
 def test_members_may_use_what_the_narrowest_of_their_hosts_leaves() -> None:
     present = {"boxA": frozenset({"green"}), "boxB": frozenset({"green", "pink"}), "boxC": frozenset({"pink"})}
-    assert member_mtus(THREE, present, {"boxA": 9000}) == {"green": 1450, "pink": 1450}
-    assert member_mtus(THREE, present, {"boxA": 1400}) == {"green": 1350, "pink": 1450}
+    assert member_mtus(THREE, find_reach(THREE, present), {"boxA": 9000}) == {"green": 1450, "pink": 1450}
+    assert member_mtus(THREE, find_reach(THREE, present), {"boxA": 1400}) == {"green": 1350, "pink": 1450}
     said = policy_of(
         hosts={"boxA": host(4, mtu=9000), "boxB": host(5, mtu=1600)},
         networks={"green": {"vni": 1}},
         endpoints={"a": member(1, "green", "boxA"), "b": member(2, "green", "boxB")},
     )
-    both = {"boxA": frozenset({"green"}), "boxB": frozenset({"green"})}
+    both = find_reach(said, {"boxA": frozenset({"green"}), "boxB": frozenset({"green"})})
     assert member_mtus(said, both, {"boxB": 1500}) == {"green": 1550}, "the document's word goes first"
 
 
@@ -138,7 +138,7 @@ def test_trunks_go_before_tunnels_and_need_a_vlan() -> None:
         },
     )  # fmt: skip
     everywhere = {name: frozenset({"green"}) for name in policy.hosts}
-    assert peers_of(policy, everywhere) == {"boxA": frozenset(), "boxB": frozenset()}
+    assert peers_of(policy, find_reach(policy, everywhere)) == {"boxA": frozenset(), "boxB": frozenset()}
     plan = plan_hosts(policy, Bindings(), ())
     assert ports(plan, "boxA")["up"].trunks == (10,)
     patch, far = ports(plan, "boxB")["up"], ports(plan, "boxB")[patch_peer("boxB")]
