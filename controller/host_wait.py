@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from controller.bridge import Bridge
@@ -53,11 +53,13 @@ class HostWait:
         """
         began, awake_s = self._loop.now(), REACHED_WITHIN.total_seconds()
         why = {name: seen.why for name, seen in self._databases.seen().items()}
+        lacking: Sequence[WantedHost] = plan.hosts
         while True:
             waiter = self._loop.waiter()
             self._waiters.append(waiter)
             seen = self._databases.seen()
-            lacking = [host for host in plan.hosts if host.name in seen and self._lacks(host, seen[host.name])]
+            # While one of those still lacks something that did, the others need not be looked at.
+            lacking = self._which_lack(lacking, seen) or self._which_lack(plan.hosts, seen)
             waited_s = self._loop.now() - began
             if waited_s > awake_s:  # what has not got further since then will not do so soon
                 lacking = [h for h in lacking if not seen[h.name].why or seen[h.name].why != why.get(h.name)]
@@ -66,6 +68,9 @@ class HostWait:
                 here = {dpid for dpid, bridge in self._bridges.items() if bridge.connected}
                 return tuple(outcome_of(seen[h.name], h.bridge, h.dpid in here) for h in plan.hosts if h.name in seen)
             waiter.wait(min(left_s, awake_s))
+
+    def _which_lack(self, hosts: Iterable[WantedHost], seen: Mapping[str, HostSeen]) -> list[WantedHost]:
+        return [host for host in hosts if host.name in seen and self._lacks(host, seen[host.name])]
 
     def _lacks(self, host: WantedHost, seen: HostSeen) -> bool:
         """Whether something of a host is on its way: rows, the bridge's connection, ports that its switch has made."""
