@@ -1,8 +1,8 @@
 """From a policy and the ports observed to the flows of one bridge. PURE.
 
-Compilation is a union of small units (the bridge, a network, a member, the shared members). A unit's input is a small
-value and its output is kept beside it: compiled again with an earlier result at hand, only units whose input changed
-are made anew. With or without an earlier result the flows are the same.
+Compilation is a union of small units (the bridge, a network, its way to another host, a member, the shared members). A
+unit's input is a small value and its output is kept beside it: compiled again with an earlier result at hand, only
+units whose input changed are made anew. With or without an earlier result the flows are the same.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from controller.pipeline.view import (
     ABLE,
     BridgeView,
     Carried,
+    CarriedView,
     MemberView,
     NetworkView,
     Seated,
@@ -44,11 +45,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A compiled network on a bridge: what it was made of, the flows of the whole, and its members by endpoint name."""
+    """A compiled network on a bridge: what it was made of, the flows of the whole, those of each of its ways
+    to other hosts, and its members by endpoint name.
+    """
 
     made_of: SegmentMadeOf
     view: NetworkView
     flows: Flows
+    ways: Mapping[Carried, Flows]
     members: Mapping[str, Member]
 
 
@@ -85,6 +89,7 @@ class Compiled:
         yield self.shared.flows
         for segment in self.segments.values():
             yield segment.flows
+            yield from segment.ways.values()
             for member in segment.members.values():
                 yield member.flows
 
@@ -241,9 +246,16 @@ def _segment(
         flows = before.flows
     else:
         flows = tuple(flow for make, emit in _NETWORK_STAGES for flow in make(emit, view))
+    known = before.ways if before is not None else {}
+    by_way = {way: known[way] if way in known else _way(network, way, view.origin) for way in ways}
     kept = before.members if before is not None else {}
     members = {seat[0].name: _member(network, seat, kept, whole.view) for seat in (*local, *remote)}
-    return Segment(made_of, view, flows, members)
+    return Segment(made_of, view, flows, by_way, members)
+
+
+def _way(network: Network, carried: Carried, origin: str) -> Flows:
+    view = CarriedView(network, carried, origin)
+    return tuple(flow for make, emit in _CARRIED_STAGES for flow in make(emit, view))
 
 
 def _member(network: Network, seat: Seat, kept: Mapping[str, Member], bridge: BridgeView) -> Member:
@@ -257,4 +269,5 @@ def _member(network: Network, seat: Seat, kept: Mapping[str, Member], bridge: Br
 
 
 _NETWORK_STAGES = [(stage.network, emit) for stage, emit in EMITTERS if stage.network is not None]
+_CARRIED_STAGES = [(stage.carried, emit) for stage, emit in EMITTERS if stage.carried is not None]
 _MEMBER_STAGES = [(stage.member, emit) for stage, emit in EMITTERS if stage.member is not None]

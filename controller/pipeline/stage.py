@@ -13,7 +13,7 @@ from controller.errors import CompileError
 from controller.flow.actions import Action, Clone, Learn, Load, Move, Output, PopVlan, PushVlan, Resubmit, SetField
 from controller.flow.fields import FIELDS, VLAN_VID, Field, Term
 from controller.flow.flow import Flow
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, SharedView
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, NetworkView, SharedView
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Stage:
     """A named step of the pipeline; its table number is its place in PIPELINE.
 
     matches, reads, writes: every field its flows may match, copy from, and change. next: stages it may lead to.
-    bridge, network, member, shared: the flows that a view of that kind needs in this stage, each a pure function.
-    learns: its flows are written by the switch itself (Learn), none is compiled.
+    bridge, network, carried, member, shared: the flows that a view of that kind needs in this stage, each a pure
+    function. learns: its flows are written by the switch itself (Learn), none is compiled.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Stage:
     learns: bool = False
     bridge: Callable[[Emit, BridgeView], Iterator[Flow]] | None = None
     network: Callable[[Emit, NetworkView], Iterator[Flow]] | None = None
+    carried: Callable[[Emit, CarriedView], Iterator[Flow]] | None = None
     member: Callable[[Emit, MemberView], Iterator[Flow]] | None = None
     shared: Callable[[Emit, SharedView], Iterator[Flow]] | None = None
 

@@ -34,6 +34,10 @@ def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[
         if old is now:
             continue
         compare(old.flows if old else (), now.flows if now else ())
+        old_ways = old.ways if old else {}
+        now_ways = now.ways if now else {}
+        for way in chain(now_ways, (way for way in old_ways if way not in now_ways)):
+            compare(old_ways.get(way, ()), now_ways.get(way, ()))
         old_members = old.members if old else {}
         now_members = now.members if now else {}
         for member in chain(now_members, (member for member in old_members if member not in now_members)):

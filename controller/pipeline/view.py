@@ -163,6 +163,15 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedView:
+    """One of a network's ways to other hosts. origin: of the network."""
+
+    network: Network
+    carried: Carried
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkView:
     """A network and its members' ports on this bridge, ascending. learning: those whose MACs the switch learns.
 

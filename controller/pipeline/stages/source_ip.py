@@ -45,7 +45,7 @@ from controller.pipeline.protocols import (
     UDP,
 )
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, SenderSet
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, SenderSet
 
 _DHCP = (
     ETH_TYPE(IPV4),
@@ -130,10 +130,9 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         yield from _declared_elsewhere(emit, member)
 
 
-def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
-    for carried in view.carried:
-        if carried.learning:
-            yield _full(emit, (IN_PORT(carried.port), NETWORK(view.network.number)), view.origin)
+def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    if view.carried.learning:
+        yield _full(emit, (IN_PORT(view.carried.port), NETWORK(view.network.number)), view.origin)
 
 
 def _full(emit: Emit, here: tuple[Term, ...], origin: str) -> Flow:
@@ -203,6 +202,6 @@ SOURCE_IP = Stage(
     },
     miss=Miss("the source address is not the member's own, or the ethertype is not listed"),
     bridge=_bridge,
-    network=_network,
+    carried=_carried,
     member=_member,
 )

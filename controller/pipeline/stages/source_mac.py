@@ -9,7 +9,7 @@ from controller.flow.fields import ETH_DST, ETH_SRC, ETH_TYPE, IN_PORT, LEARNED,
 from controller.flow.flow import Flow
 from controller.pipeline.protocols import GROUP_BIT, SERVICE_TAG, VLAN_TAG
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, learned_cookie
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, learned_cookie
 from controller.policy.model import Network
 
 TAG_PRESENT = 0x1000
@@ -54,10 +54,9 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     yield _learning(emit, member.network, member.port, 1, member.origin)
 
 
-def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
-    for carried in view.carried:
-        if carried.learning:
-            yield _learning(emit, view.network, carried.port, carried.learning, view.origin)
+def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    if view.carried.learning:
+        yield _learning(emit, view.network, view.carried.port, view.carried.learning, view.origin)
 
 
 def _learning(emit: Emit, network: Network, port: int, n_ports: int, origin: str) -> Flow:
@@ -96,6 +95,6 @@ SOURCE_MAC = Stage(
     },
     miss=Miss("the source MAC is not the one declared for this port"),
     bridge=_bridge,
-    network=_network,
+    carried=_carried,
     member=_member,
 )
