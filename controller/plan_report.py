@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.carriers import Carriers
 from controller.control import SHOWN, BridgePlan, Document, HostPlanned, Pair, PlanReport, Stored
 from controller.diff import Difference
 from controller.flow.flow import Flow
 from controller.host_plan import HostPlan
 from controller.inventory import Bindings
 from controller.pipeline.compile import Compiled
+from controller.pipeline.rulebook import Rulebook
 from controller.policy.meaning import pairs_of
 from controller.policy.model import Dpid, Policy
 
@@ -22,6 +24,8 @@ class Draft:
     document: Document
     policy: Policy
     bindings: Bindings
+    carriers: Carriers
+    book: Rulebook
     compiled: Mapping[Dpid, Compiled]
     differences: Mapping[Dpid, Difference[int, Flow]]
     hosts: HostPlan
