@@ -15,6 +15,7 @@ import pytest
 from controller.bridge_settings import BridgeSettings
 from controller.control import DeleteObject, NoSuchObject, PortsAs, PutObject, PutPolicy, RevisionConflict
 from controller.errors import PolicyError, StoreError, SwitchError
+from controller.flow.actions import Action
 from controller.flow.flow import Flow
 from controller.host_wait import HOSTS_WITHIN_S
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
@@ -40,6 +41,7 @@ class FakeSwitch:
         self.flows: dict[int, Flow] = {}
         self.foreign: list[ForeignFlow] = []
         self.changes: list[tuple[int, int]] = []
+        self.packets: list[tuple[tuple[Action, ...], bytes]] = []
         self.refuse = ""
 
     def prepare(self) -> None:
@@ -57,6 +59,12 @@ class FakeSwitch:
 
     def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
         return frozenset(cookies) & frozenset(self.flows)
+
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
+        return {cookie: (0, 0) for cookie in self.flows if cookies is None or cookie in cookies}
+
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
+        self.packets.append((actions, frame))
 
     def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
         if self.refuse:
