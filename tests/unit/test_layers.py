@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "bridge_settings": set(),
     "revisions": {"control"},
     "host_view": {"control", "diff", "host_plan", "hosts", "inventory", "mtu", "policy"},
-    "plan_report": {"control", "diff", "flow", "host_plan", "inventory", "pipeline", "policy"},
+    "plan_report": {"control", "diff", "errors", "flow", "host_plan", "inventory", "pipeline", "policy"},
     "bridge": {
         "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "switch",
     },
