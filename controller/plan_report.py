@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from controller.carriers import Carriers
 from controller.control import SHOWN, BridgePlan, Document, HostPlanned, Pair, PlanReport, Stored
 from controller.diff import Difference
+from controller.errors import Problem
 from controller.flow.flow import Flow
 from controller.host_plan import HostPlan
 from controller.inventory import Bindings
@@ -19,7 +20,7 @@ from controller.policy.model import Dpid, Policy
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a change would make of everything: computed, not in effect."""
+    """What a change would make of everything: computed, not in effect. warnings: with paths in the document."""
 
     document: Document
     policy: Policy
@@ -29,6 +30,7 @@ class Draft:
     compiled: Mapping[Dpid, Compiled]
     differences: Mapping[Dpid, Difference[int, Flow]]
     hosts: HostPlan
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +76,5 @@ def report_plan(stored: Stored, draft: Draft, standing: Standing) -> PlanReport:
         unreachable_count=len(lost),
         reachable=tuple(Pair(*pair) for pair in gained[:SHOWN]),
         unreachable=tuple(Pair(*pair) for pair in lost[:SHOWN]),
+        warnings=draft.warnings,
     )

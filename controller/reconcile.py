@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import ParamSpec, TypeVar
 
 from controller.bridge import Bridge
 from controller.carriers import NO_CARRIERS, find_carriers
 from controller.control import (
+    SHOWN,
     Binding,
     BridgeOutcome,
     Change,
@@ -43,7 +45,9 @@ from controller.pipeline import PIPELINE
 from controller.pipeline.compile import Compiled, compile_bridge
 from controller.pipeline.rulebook import make_rulebook
 from controller.plan_report import Draft, Standing, report_plan
+from controller.policy.advice import Adviser
 from controller.policy.check import Checker
+from controller.policy.document import as_written
 from controller.policy.edit import apply_change
 from controller.policy.load import load
 from controller.policy.model import Dpid, Policy
@@ -75,6 +79,7 @@ class Reconciler:
         """Raises StoreError and PolicyError where the stored policy cannot be read: then nothing may be touched."""
         number, document = revisions.latest()
         self._checker = Checker()
+        self._adviser = Adviser()
         self._revisions = revisions
         self._loop = loop
         self._wall_clock = wall_clock
@@ -189,7 +194,7 @@ class Reconciler:
         bridges = [bridge for bridge in self._bridges.values() if bridge.connected]
         outcomes = tuple(self._await(bridge, revision) for bridge in bridges)
         in_force = all(o.in_force for o in outcomes) and all(h.in_force for h in hosts)
-        return Outcome(revision, changed, in_force, outcomes, hosts, plan.mtus)
+        return Outcome(revision, changed, in_force, outcomes, hosts, plan.mtus, draft.warnings)
 
     def plan(self, change: Change, if_match: int | None = None) -> PlanReport:
         with self._lock:
@@ -264,7 +269,8 @@ class Reconciler:
 
     def _draft(self, change: Change) -> Draft:
         document, policy = apply_change(self._stored, change, self._checker)
-        return self._compile(document, policy)
+        warnings = tuple(as_written(each, document) for each in self._adviser.advise(policy)[:SHOWN])
+        return replace(self._compile(document, policy), warnings=warnings)
 
     def _compile(self, document: Document, policy: Policy) -> Draft:
         bridges = dict(self._bridges)  # one may connect meanwhile; it is bound when its ports are read

@@ -30,7 +30,9 @@ ALLOWED: dict[str, set[str]] = {
     "bridge_settings": set(),
     "revisions": {"control"},
     "host_view": {"control", "diff", "host_plan", "hosts", "inventory", "mtu", "policy"},
-    "plan_report": {"carriers", "control", "diff", "flow", "host_plan", "inventory", "pipeline", "policy"},
+    "plan_report": {
+        "carriers", "control", "diff", "errors", "flow", "host_plan", "inventory", "pipeline", "policy",
+    },
     "bridge": {
         "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "switch",
     },
