@@ -52,12 +52,14 @@ class Bindings:
     """Where every endpoint is. seats: dpid -> endpoint name -> ofport. home: endpoint -> its dpid.
 
     rivals: endpoint -> other bridges that show a port of its name; they get nothing. hosts: which bridge is which host.
+    uplinks: dpid -> name of an uplink -> ofport.
     """
 
     seats: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
     home: Mapping[str, Dpid] = field(default_factory=dict)
     rivals: Mapping[str, tuple[Dpid, ...]] = field(default_factory=dict)
     hosts: Mapping[Dpid, str] = field(default_factory=dict)
+    uplinks: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
 
 
 def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> Bindings:

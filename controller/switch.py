@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.flow.actions import Action
+from controller.flow.fields import Field
 from controller.flow.flow import Flow
 
 
@@ -29,6 +31,31 @@ class FlowDump:
     cookies: frozenset[int]
     learned: int
     foreign: tuple[ForeignFlow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIn:
+    """A packet that the switch handed to the controller.
+
+    cookie, table: of the flow that did it. reason: why, as OpenFlow numbers it. fields: metadata that is not zero,
+    registers among it. frame: as it was then, perhaps cut; total_bytes: how long it is.
+    """
+
+    cookie: int
+    table: int
+    reason: int
+    in_port: int
+    fields: Mapping[Field, int]
+    frame: bytes
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCount:
+    """What a flow has counted since it was installed."""
+
+    n_packets: int
+    n_bytes: int
 
 
 class Switch(Protocol):
@@ -64,6 +91,14 @@ class Switch(Protocol):
 
     def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
         """Which of these cookies are installed; cost grows with the number asked for, not with what is installed."""
+        ...
+
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, FlowCount]:
+        """Cookie -> counters, of the installed flows with these cookies, or of every compiled flow (None)."""
+        ...
+
+    def send_packet(self, actions: Sequence[Action], frame: bytes) -> None:
+        """Let the switch do this with a frame (packet-out, in_port CONTROLLER). Not waited for; it may be lost."""
         ...
 
     def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:

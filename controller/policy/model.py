@@ -250,6 +250,11 @@ class Uplink:
     mac: Mac | None = None
     routes: tuple[Route, ...] = ()
 
+    @property
+    def number(self) -> int:
+        """Its segment's identity in the switch, beside those of networks: 2**25 + 24 bits made of its name."""
+        return 1 << 25 | int.from_bytes(blake2b(self.name.encode(), digest_size=3).digest())
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:

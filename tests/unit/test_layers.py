@@ -21,6 +21,17 @@ ALLOWED: dict[str, set[str]] = {
     "switch": {"flow"},
     "openflow": {"errors", "diff", "flow", "switch", "mac"},
     "control": {"errors", "policy"},
+    "frames": {"flow", "mac"},
+    "directory": {"errors", "mac", "policy"},
+    "replies": {"directory", "flow", "frames", "policy", "switch"},
+    "rule_events": {"control", "directory", "flow", "frames", "policy", "replies", "switch"},
+    "next_hops": {"mac", "policy"},
+    "rule_log": {"control", "loop", "policy"},
+    "rule_counters": {"control", "directory", "errors", "flow", "loop", "policy", "switch"},
+    "punts": {
+        "control", "directory", "errors", "flow", "frames", "loop", "mac", "next_hops", "policy", "replies",
+        "rule_events", "switch",
+    },
     "inventory": {"flow", "hosts", "policy", "pipeline", "tunnels"},
     "mtu": {"hosts", "inventory", "policy", "tunnels"},
     "host_plan": {"errors", "hosts", "inventory", "mtu", "policy", "tunnels"},
@@ -31,11 +42,12 @@ ALLOWED: dict[str, set[str]] = {
     "host_view": {"control", "diff", "host_plan", "hosts", "inventory", "mtu", "policy"},
     "plan_report": {"control", "diff", "flow", "host_plan", "inventory", "pipeline", "policy"},
     "bridge": {
-        "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "switch",
+        "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "punts",
+        "switch",
     },
     "reconcile": {
-        "bridge", "control", "diff", "errors", "flow", "host_plan", "host_view", "hosts", "inventory", "loop", "mtu",
-        "pipeline", "plan_report", "policy", "revisions", "switch",
+        "bridge", "control", "diff", "directory", "errors", "flow", "host_plan", "host_view", "hosts", "inventory",
+        "loop", "mtu", "pipeline", "plan_report", "policy", "punts", "revisions", "rule_counters", "rule_log", "switch",
     },
     "store": {"control", "errors", "policy"},
     "api": {"control", "errors", "policy", "web"},
@@ -68,6 +80,11 @@ PURE = (
     "bridge_settings",
     "plan_report",
     "control",
+    "frames",
+    "directory",
+    "replies",
+    "rule_events",
+    "next_hops",
 )
 IMPURE_MODULES = {"logging", "os", "random", "socket", "subprocess", "time", "threading", "secrets"}
 
