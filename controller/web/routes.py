@@ -67,6 +67,8 @@ ROUTES: tuple[Route, ...] = (
         "the flows and the policy sentence of each",
         {"GET": ("bridge", "dpid", "origin", "stage", "limit", "offset")},
     ),
+    Route("/v1/rules", "rules", "every rule in force, and what it has counted", {"GET": ()}),
+    Route("/v1/log", "log", "what rules that log have seen, a JSON object a line", {"GET": ("follow",)}),
     Route("/v1/matrix", "matrix", "who reaches whom, and in which network", {"GET": ("endpoints",)}),
 )
 
