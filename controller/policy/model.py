@@ -252,7 +252,7 @@ class Uplink:
 
     @property
     def number(self) -> int:
-        """Its segment's identity in the switch, beside those of networks: 2**25 + 24 bits made of its name."""
+        """Its identity in the switch, apart from those of networks: 2**25 and 24 bits made of its name."""
         return 1 << 25 | int.from_bytes(blake2b(self.name.encode(), digest_size=3).digest())
 
 
