@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from controller.control import RuleEvent
@@ -23,7 +23,7 @@ from controller.loop import Loop, Waiter
 from controller.mac import Mac
 from controller.next_hops import Hop, NextHops
 from controller.policy.firewall import LogRate
-from controller.replies import came_in, next_hop_of, reason_of, register, reply_to
+from controller.replies import came_in, next_hop_of, reason_of, reply_to
 from controller.rule_events import event_of
 from controller.switch import PacketIn
 
@@ -44,7 +44,7 @@ class Sender(Protocol):
     @property
     def alive(self) -> bool: ...
 
-    def send_packet(self, actions: Sequence[Action], frame: bytes) -> None: ...
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None: ...
 
 
 class PuntQueue:
@@ -147,7 +147,7 @@ class Punts:
 
     def _resolve(self, packet: PacketIn, view: PuntView) -> None:
         """The packet lacks nothing but the MAC of its next hop."""
-        uplink = view.directory.uplink(register(packet, NETWORK))
+        uplink = view.directory.uplink(packet.read(NETWORK))
         next_hop = next_hop_of(packet)
         if uplink is None or next_hop is None or len(packet.frame) < packet.total_bytes:
             self._cut += 1
@@ -191,7 +191,7 @@ class Punts:
         if uplink is not None and (port := view.uplinks.get(uplink.name)) is not None:
             self._send((SetField(ETH_DST, mac.value), Output(port)), frame)
 
-    def _send(self, actions: Sequence[Action], frame: bytes) -> None:
+    def _send(self, actions: tuple[Action, ...], frame: bytes) -> None:
         switch = self._switch
         if switch is None or not switch.alive:
             return

@@ -15,7 +15,9 @@ from controller.directory import Directory, PuntView
 from controller.flow.actions import Action, Load, Output, Resubmit, SetField
 from controller.flow.fields import (
     ADMITTED,
+    ASKED,
     CAME_IN,
+    ETH_SRC,
     LOCAL_PORT,
     NETWORK,
     NEXT_HOP,
@@ -23,10 +25,10 @@ from controller.flow.fields import (
     OUT_PORT,
     PUNTED,
     Punt,
-    Slice,
 )
 from controller.flow.packet import ETH_IPV4, ETH_IPV6
 from controller.frames.answers import reject, time_exceeded, unreachable
+from controller.mac import Mac
 from controller.policy.model import Address
 from controller.switch import PacketIn
 
@@ -42,20 +44,15 @@ class Sending:
     frame: bytes
 
 
-def register(packet: PacketIn, part: Slice) -> int:
-    """What a slice held when the packet was handed over; 0 where nothing was said of it."""
-    return (packet.fields.get(part.field, 0) >> part.low) & ((1 << part.n_bits) - 1)
-
-
 def reason_of(packet: PacketIn) -> Punt | None:
     """Why the packet was handed over; None where the pipeline says nothing like it."""
-    number = register(packet, PUNTED)
+    number = packet.read(PUNTED)
     return Punt(number) if number in frozenset(Punt) else None
 
 
 def came_in(packet: PacketIn) -> int:
     """The number of the network, or of the uplink, that the packet came from."""
-    return register(packet, CAME_IN) or register(packet, NETWORK)
+    return packet.read(CAME_IN) or packet.read(NETWORK)
 
 
 def version_of(frame: bytes) -> int | None:
@@ -67,10 +64,10 @@ def next_hop_of(packet: PacketIn) -> Address | None:
     """The next hop that the pipeline chose for the packet; None where it chose none."""
     match version_of(packet.frame):
         case 4:
-            number = register(packet, NEXT_HOP)
+            number = packet.read(NEXT_HOP)
             return IPv4Address(number) if number else None
         case 6:
-            number = register(packet, NEXT_HOP6)
+            number = packet.read(NEXT_HOP6)
             return IPv6Address(number) if number else None
         case _:
             return None
@@ -90,17 +87,25 @@ def reply_to(packet: PacketIn, view: PuntView) -> Sending | None:
 
 
 def _reject(packet: PacketIn, view: PuntView) -> Sending | None:
-    network = register(packet, NETWORK)
-    if came_in(packet) == network:
+    network, router_mac = packet.read(NETWORK), view.directory.policy.defaults.router_mac
+    if not _is_routed(packet, router_mac):
         return _back(packet, view, reject(packet.frame))
-    answer = reject(packet.frame, view.directory.policy.defaults.router_mac)
+    answer = reject(packet.frame, router_mac)
     if answer is None:
         return None
     return Sending((SetField(NETWORK.field, network), Load(ADMITTED, 1), Resubmit(view.tables["route"])), answer)
 
 
+def _is_routed(packet: PacketIn, router_mac: Mac) -> bool:
+    """Whether this bridge has routed it: into another network, or back into its own, then from the router's MAC."""
+    before = packet.read(CAME_IN)
+    return before != 0 and (before != packet.read(NETWORK) or packet.frame[6:12] == router_mac.value.to_bytes(6, "big"))
+
+
 def _by_router(packet: PacketIn, view: PuntView, say: Callable[[bytes, Address], bytes | None]) -> Sending | None:
-    router = _router(packet, view.directory)
+    # What a rewrite has led on bears addresses that its sender never wrote: an error about it would tell them, and the
+    # sender could make nothing of it.
+    router = None if packet.read(ASKED) else _router(packet, view.directory)
     return None if router is None else _back(packet, view, say(packet.frame, router))
 
 
@@ -113,7 +118,8 @@ def _back(packet: PacketIn, view: PuntView, answer: bytes | None) -> Sending | N
     port, network = packet.in_port, came_in(packet)
     if answer is None or not (0 < port < MAX_OFPORT or port == LOCAL_PORT):
         return None
-    if view.directory.uplink(network) is not None:  # beyond an uplink there are no members to check for
-        return Sending((Output(port),), answer)
+    uplink = view.directory.uplink(network)
+    if uplink is not None:  # beyond it there are no members to check for
+        return Sending((SetField(ETH_SRC, view.directory.router_mac(uplink).value), Output(port)), answer)
     into = (SetField(NETWORK.field, network), SetField(OUT_PORT.field, port), Load(ADMITTED, 1))
     return Sending((*into, Resubmit(view.tables["egress"])), answer)

@@ -1,8 +1,7 @@
 """How many packets each rule has decided about, added up over bridges. State: what was read last. I/O is passed in.
 
 The counters are those of flows, in the switches: a controller that starts again finds them as they were. A flow counts
-for the rule that it comes from, unless it only prepares the decision: the alternatives of a conjunction, and what tells
-the classes of a connection's ends.
+for the rule that it comes from, unless it only prepares the decision: the alternatives of a conjunction.
 """
 
 from __future__ import annotations
@@ -15,12 +14,10 @@ from typing import Protocol
 from controller.control import RulesView, RuleView, Stored
 from controller.directory import rule_in
 from controller.errors import SwitchError
-from controller.flow.actions import Conjunction, Load
-from controller.flow.fields import ORIGIN_CLASS, TARGET_CLASS
+from controller.flow.actions import Conjunction
 from controller.flow.flow import Flow
 from controller.loop import Loop
 from controller.policy.model import Dpid, Policy
-from controller.switch import FlowCount
 
 FRESH_S = 1.0
 """So old an answer may be that is given again."""
@@ -32,10 +29,14 @@ ASK_EACH_UP_TO = 1000
 """So many flows are asked for one by one; more of them, by reading all that is installed."""
 
 
+Count = tuple[int, int]
+"""Packets and bytes."""
+
+
 class Counter(Protocol):
     """What is needed of a switch."""
 
-    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, FlowCount]: ...
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, Count]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class _Asking:
 
     left: deque[Counted]
     n_open: int
-    found: dict[Dpid, Mapping[str, FlowCount]] = field(default_factory=dict)
+    found: dict[Dpid, Mapping[str, Count]] = field(default_factory=dict)
 
 
 class RuleCounters:
@@ -114,7 +115,7 @@ class RuleCounters:
         rules = self._loop.in_thread(_add_up, stored.policy, list(found.values()))
         return RulesView(stored.revision, rules, silent)
 
-    def _count(self, bridge: Counted) -> Mapping[str, FlowCount]:
+    def _count(self, bridge: Counted) -> Mapping[str, Count]:
         assert bridge.switch is not None
         generation, deciding = self._deciding.get(bridge.dpid, (-1, {}))
         if generation != bridge.generation:
@@ -134,22 +135,18 @@ def find_deciding(flows: Collection[Flow]) -> Mapping[int, str]:
 
 
 def _prepares(flow: Flow) -> bool:
-    return any(
-        isinstance(action, Conjunction)
-        or (isinstance(action, Load) and action.target in (ORIGIN_CLASS, TARGET_CLASS))
-        for action in flow.actions
-    )  # fmt: skip
+    return any(isinstance(action, Conjunction) for action in flow.actions)
 
 
-def _by_rule(deciding: Mapping[int, str], counts: Mapping[int, FlowCount]) -> Mapping[str, FlowCount]:
-    sums: dict[str, FlowCount] = {}
+def _by_rule(deciding: Mapping[int, str], counts: Mapping[int, Count]) -> Mapping[str, Count]:
+    sums: dict[str, Count] = {}
     for cookie, rule in deciding.items():
         if (count := counts.get(cookie)) is not None:
             sums[rule] = _add(sums.get(rule, _NONE), count)
     return sums
 
 
-def _add_up(policy: Policy, found: Collection[Mapping[str, FlowCount]]) -> tuple[RuleView, ...]:
+def _add_up(policy: Policy, found: Collection[Mapping[str, Count]]) -> tuple[RuleView, ...]:
     views: list[RuleView] = []
     order = {tier: place for place, tier in enumerate(policy.tiers)}
     for rule in sorted(policy.rules.values(), key=lambda rule: order[rule.tier]):
@@ -157,13 +154,13 @@ def _add_up(policy: Policy, found: Collection[Mapping[str, FlowCount]]) -> tuple
         for counts in found:
             total = _add(total, counts.get(rule.name, _NONE))
         views.append(
-            RuleView(rule.name, rule.tier, rule.action.value, len(views) + 1, total.n_packets, total.n_bytes)
+            RuleView(rule.name, rule.tier, rule.action.value, len(views) + 1, *total)
         )  # fmt: skip
     return tuple(views)
 
 
-def _add(one: FlowCount, other: FlowCount) -> FlowCount:
-    return FlowCount(one.n_packets + other.n_packets, one.n_bytes + other.n_bytes)
+def _add(one: Count, other: Count) -> Count:
+    return (one[0] + other[0], one[1] + other[1])
 
 
-_NONE = FlowCount(0, 0)
+_NONE = (0, 0)

@@ -8,7 +8,7 @@ from controller.flow.fields import NETWORK
 from controller.flow.flow import Flow
 from controller.frames.summary import summarize
 from controller.policy.firewall import LogRate
-from controller.replies import came_in, register
+from controller.replies import came_in
 from controller.switch import PacketIn
 
 
@@ -21,7 +21,7 @@ def event_of(packet: PacketIn, flow: Flow, view: PuntView) -> tuple[RuleEvent, L
     rule, heads = directory.rule(flow.origin), summarize(packet.frame)
     if rule is None or rule.log is None or heads is None:
         return None
-    network, target_network = came_in(packet), register(packet, NETWORK)
+    network, target_network = came_in(packet), packet.read(NETWORK)
     source_port, target_port = heads.ports or (None, None)
     event = RuleEvent(
         number=0,

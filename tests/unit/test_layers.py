@@ -23,11 +23,11 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"errors", "policy"},
     "frames": {"flow", "mac"},
     "directory": {"errors", "mac", "policy"},
-    "replies": {"directory", "flow", "frames", "policy", "switch"},
+    "replies": {"directory", "flow", "frames", "mac", "policy", "switch"},
     "rule_events": {"control", "directory", "flow", "frames", "policy", "replies", "switch"},
     "next_hops": {"mac", "policy"},
     "rule_log": {"control", "loop", "policy"},
-    "rule_counters": {"control", "directory", "errors", "flow", "loop", "policy", "switch"},
+    "rule_counters": {"control", "directory", "errors", "flow", "loop", "policy"},
     "punts": {
         "control", "directory", "errors", "flow", "frames", "loop", "mac", "next_hops", "policy", "replies",
         "rule_events", "switch",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -18,8 +18,10 @@ from controller.errors import SwitchError
 from controller.flow.actions import Action, Load, Output, Resubmit, SetField
 from controller.flow.fields import (
     ADMITTED,
+    ASKED,
     CAME_IN,
     ETH_DST,
+    ETH_SRC,
     FIELDS,
     LOCAL_PORT,
     NETWORK,
@@ -146,10 +148,10 @@ class FakeSwitch:
         self.failing = False
         self.sent: list[tuple[tuple[Action, ...], bytes]] = []
 
-    def send_packet(self, actions: Sequence[Action], frame: bytes) -> None:
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
         if self.failing:
             raise SwitchError("the connection is gone")
-        self.sent.append((tuple(actions), frame))
+        self.sent.append((actions, frame))
 
 
 class Bench:
@@ -176,10 +178,11 @@ class Bench:
 
 def punt(why: Punt, frame: bytes, *, in_port: int = 7, cookie: int = 1, total: int = 0, **registers: int) -> PacketIn:
     """registers: by the names of slices, in lower case."""
-    names: dict[str, Slice] = {one.name: one for one in (NETWORK, CAME_IN, OUT_PORT, NEXT_HOP, NEXT_HOP6)}
-    fields: dict[Field, int] = {PUNTED.field: why << PUNTED.low | 0x00FF}
+    names: dict[str, Slice] = {one.name: one for one in (NETWORK, CAME_IN, OUT_PORT, NEXT_HOP, NEXT_HOP6, ASKED)}
+    fields: dict[Field, int] = {PUNTED.field: why << PUNTED.low | 0xFF}
     for name, value in registers.items():
-        fields[names[name].field] = value
+        part = names[name]
+        fields[part.field] = fields.get(part.field, 0) | value << part.low
     return PacketIn(cookie, 5, 1, in_port, fields, frame, total or len(frame))
 
 
@@ -231,8 +234,36 @@ def test_who_is_outside_is_told_from_the_uplinks_address_at_its_port() -> None:
     bench.put(punt(Punt.TTL_EXCEEDED, packet, network=WAN.number, in_port=9))
     bench.loop.run()
     [(actions, frame)] = bench.sent()
-    assert actions == (Output(9),)
+    assert actions == (SetField(ETH_SRC, WAN_MAC.value), Output(9))
     assert understand(frame).source == "198.51.100.1"
+
+
+def test_a_packet_routed_back_into_its_own_network_is_rejected_through_the_router_too() -> None:
+    bench = Bench()
+    sent = tcp(Party(str(ROUTER_MAC), WEB1.ip, 1), party(WEB2.mac, "192.0.2.9"), 2, 1)
+    bench.put(punt(Punt.REJECT, sent, network=GREEN.number, came_in=GREEN.number, in_port=0))
+    bench.loop.run()
+    [(actions, _)] = bench.sent()
+    assert actions[-1] == Resubmit(4)
+
+
+def test_what_another_host_has_routed_is_rejected_to_that_host() -> None:
+    bench = Bench()
+    sent = tcp(Party(str(ROUTER_MAC), WEB1.ip, 1), WEB2, 2, 1)
+    bench.put(punt(Punt.REJECT, sent, network=PINK.number, in_port=12))
+    bench.loop.run()
+    [(actions, frame)] = bench.sent()
+    assert actions[:2] == (SetField(NETWORK.field, PINK.number), SetField(OUT_PORT.field, 12))
+    assert understand(frame).eth_dst == str(ROUTER_MAC)
+
+
+@pytest.mark.parametrize("why", [Punt.TTL_EXCEEDED, Punt.UNREACHABLE])
+def test_the_router_says_nothing_of_addresses_that_it_has_rewritten(why: Punt) -> None:
+    bench = Bench()
+    packet = frames.udp(party(NEXT_MAC, "198.18.0.1"), party(str(WAN_MAC), "192.0.2.1"), b"x")
+    bench.put(punt(why, packet, network=WAN.number, in_port=9, asked=1))
+    bench.loop.run()
+    assert bench.sent() == []
 
 
 @pytest.mark.parametrize("in_port", [0, 0xFFFFFFFD, 0xFF01, 0xFFFFFFFB])

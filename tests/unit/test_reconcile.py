@@ -23,7 +23,7 @@ from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
 from controller.policy.model import Dpid
 from controller.reconcile import HOSTS_WITHIN_S, Reconciler
 from controller.store import Store
-from controller.switch import FlowCount, FlowDump, ForeignFlow, PacketIn
+from controller.switch import FlowDump, ForeignFlow, PacketIn
 from controller.tunnels import tunnel_port
 from tests.wire.threads import ThreadLoop
 from topologies.frames import Party, udp
@@ -71,12 +71,12 @@ class FakeSwitch:
         self.flows.update((flow.cookie, flow) for flow in add)
         self.foreign = [flow for flow in self.foreign if flow not in foreign]
 
-    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, FlowCount]:
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
         wanted = self.flows if cookies is None else self.flows.keys() & set(cookies)
-        return {cookie: FlowCount(2, 200) for cookie in wanted}
+        return dict.fromkeys(wanted, (2, 200))
 
-    def send_packet(self, actions: Sequence[Action], frame: bytes) -> None:
-        self.sent.append((tuple(actions), frame))
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
+        self.sent.append((actions, frame))
 
     def close(self, reason: str) -> None:
         self.alive = False

@@ -10,13 +10,12 @@ import pytest
 import controller.rule_counters
 from controller.control import RulesView, Stored
 from controller.errors import SwitchError
-from controller.flow.actions import Conjunction, Load, Resubmit
+from controller.flow.actions import Conjunction, SetField
 from controller.flow.fields import IN_PORT, ORIGIN_CLASS
 from controller.flow.flow import Flow
 from controller.policy.firewall import Action, Rule
 from controller.policy.model import Dpid, Policy
 from controller.rule_counters import ASK_EACH_UP_TO, Counted, RuleCounters, find_deciding
-from controller.switch import FlowCount
 from tests.wire.threads import ThreadLoop
 
 STORED = Stored(
@@ -49,14 +48,14 @@ class Switch:
         self.failing = False
         self.hanging: threading.Event | None = None
 
-    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, FlowCount]:
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
         self.asked.append(None if cookies is None else len(cookies))
         if self.hanging is not None:
             self.hanging.wait(10)
         if self.failing:
             raise SwitchError("gone")
         wanted = self.flows if cookies is None else self.flows & set(cookies)
-        return {cookie: FlowCount(self.each, self.each * 100) for cookie in wanted}
+        return dict.fromkeys(wanted, (self.each, self.each * 100))
 
 
 def flows_of(rule: str, n: int, first: int = 1) -> list[Flow]:
@@ -92,7 +91,7 @@ def test_counters_are_added_up_over_flows_and_bridges() -> None:
 def test_only_flows_that_decide_count() -> None:
     prepare = [
         Flow(5, 2, (), (Conjunction(1, 1, 2),), origin="/rules/low", why=""),
-        Flow(5, 3, (), (Load(ORIGIN_CLASS, 7), Resubmit(6)), origin="/rules/low", why=""),
+        Flow(5, 3, (), (SetField(ORIGIN_CLASS.field, 7),), origin="/rules", why=""),
         Flow(5, 4, (), origin="/networks/low", why=""),
     ]
     [decides] = flows_of("low", 1)
