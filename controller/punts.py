@@ -14,7 +14,7 @@ from typing import Protocol
 
 from controller.control import RuleEvent
 from controller.directory import PuntView
-from controller.errors import SwitchError
+from controller.errors import CompileError, SwitchError
 from controller.flow.actions import Action, Output, SetField
 from controller.flow.fields import ETH_DST, NETWORK, Punt
 from controller.flow.flow import Flow
@@ -197,5 +197,5 @@ class Punts:
             return
         try:
             switch.send_packet(actions, frame)
-        except SwitchError as error:
+        except (SwitchError, CompileError) as error:  # it has gone, or the frame is too large for a message
             LOG.warning("packet not sent dpid=%016x error=%s", switch.dpid, error)

@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from controller.policy.firewall import Peers
 from controller.policy.model import Address, Cidr, Endpoint, Policy
-from controller.policy.peers import Prefixes, ResolvedGroup
+from controller.policy.peers import Block, ResolvedGroup
 
 Atom = str
 """`group:NAME`, `endpoint:NAME` or `cidr:PREFIX`."""
@@ -79,15 +79,15 @@ def atoms_of(peers: Peers) -> tuple[Atom, ...]:
 def classify(policy: Policy, groups: Mapping[str, ResolvedGroup], sides: Iterable[Peers]) -> Classes:
     """The classes that the sides of a policy's rules tell apart."""
     held_by: dict[str, set[Atom]] = {}
-    holding: list[tuple[Atom, Prefixes]] = []
+    holding: list[tuple[Atom, Block]] = []
     for side in set(sides):
         for name in side.groups:
             for endpoint in groups[name].endpoints:
                 held_by.setdefault(endpoint, set()).add(f"group:{name}")
-            holding += ((f"group:{name}", prefixes) for prefixes in groups[name].cidrs)
+            holding += ((f"group:{name}", block) for block in groups[name].blocks)
         for name in side.endpoints:
             held_by.setdefault(name, set()).add(f"endpoint:{name}")
-        holding += ((f"cidr:{cidr}", Prefixes((cidr,))) for cidr in side.cidrs)
+        holding += ((f"cidr:{cidr}", Block((cidr,))) for cidr in side.cidrs)
     by_prefix, lengths = _sort_prefixes(holding)
     found = Classes({}, (), {name: frozenset(atoms) for name, atoms in held_by.items()}, by_prefix, lengths)
     sets = {*by_prefix.values(), *_sets_of(policy.endpoints.values(), found)} - {_NOBODY}
@@ -105,12 +105,12 @@ def _sets_of(endpoints: Iterable[Endpoint], classes: Classes) -> Iterable[AtomSe
             yield from (atoms | classes.at(address) for address in endpoint.ips)
 
 
-def _sort_prefixes(holding: list[tuple[Atom, Prefixes]]) -> tuple[dict[Key, AtomSet], tuple[tuple[int, int], ...]]:
+def _sort_prefixes(holding: list[tuple[Atom, Block]]) -> tuple[dict[Key, AtomSet], tuple[tuple[int, int], ...]]:
     """Every prefix that is named, with the atoms that hold its addresses; and the lengths in use, longest first."""
     included: dict[Key, set[int]] = {}
     excluded: dict[Key, set[int]] = {}
-    for index, (_, prefixes) in enumerate(holding):
-        for cidrs, into in ((prefixes.included, included), (prefixes.excluded, excluded)):
+    for index, (_, block) in enumerate(holding):
+        for cidrs, into in ((block.cidrs, included), (block.excluded, excluded)):
             for cidr in cidrs:
                 into.setdefault(_key(cidr), set()).add(index)
     keys = included.keys() | excluded.keys()

@@ -67,7 +67,7 @@ class _About:
         found = set(peers.networks) | self._of(peers.endpoints)
         for name in peers.groups:
             group = self._groups[name]
-            if group.cidrs:
+            if group.blocks:
                 return None
             found |= group.networks | self._of(group.endpoints)
         return found

@@ -43,8 +43,8 @@ class FakeSwitch:
         self.flows: dict[int, Flow] = {}
         self.foreign: list[ForeignFlow] = []
         self.changes: list[tuple[int, int]] = []
+        self.packets: list[tuple[tuple[Action, ...], bytes]] = []
         self.refuse = ""
-        self.sent: list[tuple[tuple[Action, ...], bytes]] = []
 
     def prepare(self) -> None:
         pass
@@ -62,6 +62,12 @@ class FakeSwitch:
     def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
         return frozenset(cookies) & frozenset(self.flows)
 
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
+        return {cookie: (0, 0) for cookie in self.flows if cookies is None or cookie in cookies}
+
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
+        self.packets.append((actions, frame))
+
     def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
         if self.refuse:
             raise SwitchError(self.refuse)
@@ -70,13 +76,6 @@ class FakeSwitch:
             del self.flows[cookie]
         self.flows.update((flow.cookie, flow) for flow in add)
         self.foreign = [flow for flow in self.foreign if flow not in foreign]
-
-    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
-        wanted = self.flows if cookies is None else self.flows.keys() & set(cookies)
-        return dict.fromkeys(wanted, (2, 200))
-
-    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
-        self.sent.append((actions, frame))
 
     def close(self, reason: str) -> None:
         self.alive = False
@@ -525,8 +524,8 @@ def test_a_packet_handed_over_is_answered_and_counted(store: Store) -> None:
     with connected(reconciler, FakeSwitch(a=1, b=2)) as switch:
         number = reconciler.current().policy.networks["green"].number
         reconciler.packet_in(switch, handed_over(udp(asking, asked, b"x"), number))
-        until(lambda: len(switch.sent) == 1)
-        actions, frame = switch.sent[0]
+        until(lambda: len(switch.packets) == 1)
+        actions, frame = switch.packets[0]
         assert SetField(NETWORK.field, number) in actions
         assert frame[:6] == bytes.fromhex("020000000001")
         [bridge] = reconciler.status().bridges
