@@ -27,10 +27,12 @@ from controller.control import (
     PlanReport,
     PortsAs,
     RevisionConflict,
+    RulesView,
     Status,
     Stored,
 )
 from controller.diff import Difference
+from controller.directory import Directory, PuntView
 from controller.errors import CompileError, SwitchError
 from controller.flow.flow import Flow
 from controller.host_plan import HostPlan, plan_hosts
@@ -41,7 +43,7 @@ from controller.inventory import Bindings, bind, labels_of, strangers_of
 from controller.loop import Loop
 from controller.mtu import underlay_mtus
 from controller.news import News
-from controller.pipeline import PIPELINE
+from controller.pipeline import PIPELINE, TABLES
 from controller.pipeline.compile import Compiled, compile_bridge
 from controller.pipeline.rulebook import make_rulebook
 from controller.plan_report import Draft, Standing, report_plan
@@ -51,8 +53,11 @@ from controller.policy.document import as_written
 from controller.policy.edit import apply_change
 from controller.policy.load import load
 from controller.policy.model import Dpid, Policy
+from controller.punts import Punts
 from controller.revisions import Revisions
-from controller.switch import ForeignFlow, Switch
+from controller.rule_counters import Counted, RuleCounters
+from controller.rule_log import Reader, RuleLog
+from controller.switch import ForeignFlow, PacketIn, Switch
 
 LOG = logging.getLogger("tripoint.reconcile")
 
@@ -95,6 +100,9 @@ class Reconciler:
         self._checker.check(policy)
         self._rulebook = make_rulebook(policy)
         self._stored = Stored(number, document, policy)
+        self._directory = Directory(policy)
+        self._rule_log = RuleLog(loop, wall_clock)
+        self._rule_counters = RuleCounters(loop)
         self._host_facts: object = None
         self._host_news = News()
         self._look_is_due = False
@@ -109,7 +117,7 @@ class Reconciler:
         dpid = Dpid(switch.dpid)
         bridge = self._bridges.get(dpid)
         if bridge is None:
-            bridge = self._bridges[dpid] = Bridge(dpid, self._loop.waiter())
+            bridge = self._bridges[dpid] = self._meet(dpid)
         bridge.begin(switch)
         LOG.info("bridge connected dpid=%016x peer=%s", dpid, switch.peer)
         try:
@@ -137,6 +145,12 @@ class Reconciler:
         bridge.port_events.append((ofport, name))
         self._port_news.hear()
         bridge.wake.set()
+
+    def packet_in(self, switch: Switch, packet: PacketIn) -> None:
+        """The switch handed a packet over. Never waits."""
+        bridge = self._bridges.get(Dpid(switch.dpid))
+        if bridge is not None and bridge.switch is switch and bridge.punts is not None:
+            bridge.punts.put(switch, packet)
 
     def gone(self, switch: Switch) -> None:
         """A connection ended: its `connect`, which may sleep, is to return now."""
@@ -244,6 +258,33 @@ class Reconciler:
                     installed = None if bridge.installed is None else flow.cookie in bridge.installed
                     cookie = f"{flow.cookie:#x}"
                     yield FlowView(label, bridge.name, name, cookie, flow.origin, flow.why, str(flow), installed)
+
+    def rules(self) -> RulesView:
+        bridges = [
+            Counted(dpid, bridge.name, bridge.switch, bridge.tally.flows, bridge.generation)
+            for dpid, bridge in sorted(self._bridges.items())
+        ]
+        return self._rule_counters.read(self._stored, bridges)
+
+    def log(self, follow: bool = False) -> Reader:
+        return self._rule_log.read(follow)
+
+    def _meet(self, dpid: Dpid) -> Bridge:
+        """A bridge that is not known yet, or not any more."""
+        bridge = Bridge(dpid, self._loop.waiter())
+        bridge.punts = Punts(
+            self._loop,
+            view=lambda: self._punt_view(bridge),
+            flow_of=lambda cookie: bridge.tally.flows.get(cookie),
+            note=self._rule_log.note,
+        )
+        return bridge
+
+    def _punt_view(self, bridge: Bridge) -> PuntView:
+        if self._directory.policy is not self._stored.policy:
+            self._directory = Directory(self._stored.policy)
+        uplinks = self._bindings.uplinks.get(bridge.dpid, {})
+        return PuntView(bridge.dpid, bridge.name, self._directory, uplinks, TABLES)
 
     def _wake_all(self) -> None:
         """What a bridge that is gone carried may be found elsewhere."""

@@ -23,6 +23,17 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"errors", "policy"},
     "inventory": {"flow", "hosts", "policy", "tunnels"},
     "carriers": {"inventory", "pipeline", "policy", "tunnels"},
+    "frames": {"flow", "mac"},
+    "directory": {"errors", "mac", "policy"},
+    "replies": {"directory", "flow", "frames", "mac", "policy", "switch"},
+    "rule_events": {"control", "directory", "flow", "frames", "policy", "replies", "switch"},
+    "next_hops": {"mac", "policy"},
+    "rule_log": {"control", "loop", "policy"},
+    "rule_counters": {"control", "directory", "errors", "flow", "loop", "policy"},
+    "punts": {
+        "control", "directory", "errors", "flow", "frames", "loop", "mac", "next_hops", "policy", "replies",
+        "rule_events", "switch",
+    },
     "mtu": {"hosts", "inventory", "policy", "tunnels"},
     "host_plan": {"errors", "hosts", "inventory", "mtu", "policy", "tunnels"},
     "tunnels": {"policy"},
@@ -34,13 +45,15 @@ ALLOWED: dict[str, set[str]] = {
         "carriers", "control", "diff", "errors", "flow", "host_plan", "inventory", "pipeline", "policy",
     },
     "bridge": {
-        "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "switch",
+        "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "punts",
+        "switch",
     },
     "news": set(),
     "host_wait": {"bridge", "control", "host_plan", "host_view", "hosts", "loop", "news", "policy"},
     "reconcile": {
         "bridge", "carriers", "control", "diff", "errors", "flow", "host_plan", "host_view", "host_wait", "hosts",
         "inventory", "loop", "mtu", "news", "pipeline", "plan_report", "policy", "revisions", "switch",
+        "punts", "rule_counters", "rule_log",
     },
     "store": {"control", "errors", "policy"},
     "api": {"control", "errors", "policy", "web"},
@@ -74,6 +87,11 @@ PURE = (
     "bridge_settings",
     "plan_report",
     "control",
+    "frames",
+    "directory",
+    "replies",
+    "rule_events",
+    "next_hops",
 )
 IMPURE_MODULES = {"logging", "os", "random", "socket", "subprocess", "time", "threading", "secrets"}
 

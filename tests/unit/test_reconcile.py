@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,18 @@ import pytest
 from controller.bridge_settings import BridgeSettings
 from controller.control import DeleteObject, NoSuchObject, PortsAs, PutObject, PutPolicy, RevisionConflict
 from controller.errors import PolicyError, StoreError, SwitchError
-from controller.flow.actions import Action
+from controller.flow.actions import Action, SetField
+from controller.flow.fields import NETWORK, PUNTED, Punt
 from controller.flow.flow import Flow
 from controller.host_wait import HOSTS_WITHIN_S
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
 from controller.policy.model import Dpid
 from controller.reconcile import Reconciler
 from controller.store import Store
-from controller.switch import FlowDump, ForeignFlow
+from controller.switch import FlowDump, ForeignFlow, PacketIn
 from controller.tunnels import tunnel_port
 from tests.wire.threads import ThreadLoop
+from topologies.frames import Party, udp
 
 LOCAL = 0xFFFFFFFE
 WITHIN_S = 5.0
@@ -505,3 +508,37 @@ def test_bridge_that_is_forgotten_before_all_is_bound_again_leaves_bindings_that
         gone = reconciler._bridges.pop(Dpid(1))
         assert [(b.dpid, b.bridge, b.ofport) for b in reconciler.bindings()] == [(f"{1:016x}", None, 1)]
         reconciler._bridges[Dpid(1)] = gone
+
+
+# Packets that a switch hands over
+
+
+def handed_over(frame: bytes, network: int) -> PacketIn:
+    fields = {NETWORK.field: network, PUNTED.field: Punt.REJECT << PUNTED.low}
+    return PacketIn(1, 0, 1, 7, fields, frame, len(frame))
+
+
+def test_a_packet_handed_over_is_answered_and_counted(store: Store) -> None:
+    reconciler = make(store)
+    reconciler.change(PutPolicy(document("a", "b")))
+    asking, asked = (Party(f"02:00:00:00:00:0{n}", ip_address(f"10.0.0.{n}"), 1) for n in (1, 2))
+    with connected(reconciler, FakeSwitch(a=1, b=2)) as switch:
+        number = reconciler.current().policy.networks["green"].number
+        reconciler.packet_in(switch, handed_over(udp(asking, asked, b"x"), number))
+        until(lambda: len(switch.packets) == 1)
+        actions, frame = switch.packets[0]
+        assert SetField(NETWORK.field, number) in actions
+        assert frame[:6] == bytes.fromhex("020000000001")
+        [bridge] = reconciler.status().bridges
+        assert (bridge.packets_in, bridge.packets_dropped) == (1, 0)
+        reconciler.packet_in(FakeSwitch(a=1), handed_over(udp(asking, asked, b"x"), number))
+        assert reconciler.status().bridges[0].packets_in == 1
+
+
+def test_rules_are_counted_on_the_bridges_that_are_there(store: Store) -> None:
+    reconciler = make(store)
+    reconciler.change(PutPolicy(document("a")))
+    with connected(reconciler, FakeSwitch(a=1)):
+        view = reconciler.rules()
+        assert (view.revision, view.rules, view.silent) == (1, (), ())
+    assert list(reconciler.log()) == []
