@@ -118,11 +118,11 @@ def _form_sctp(src: int, dst: int) -> bytes:
     """An INIT (RFC 9260 section 3.3.2): tag 1, window, one stream each way, first TSN 1."""
     init = struct.pack("!BBHIIHHI", 1, 0, 20, 1, 65535, 1, 1, 1)
     head = struct.pack("!HHI", src, dst, 0)
-    return head + struct.pack("<I", _crc32c(head + bytes(4) + init)) + init
+    return head + struct.pack("<I", crc32c(head + bytes(4) + init)) + init
 
 
-def _crc32c(data: bytes) -> int:
-    """RFC 9260 appendix A."""
+def crc32c(data: bytes) -> int:
+    """The checksum of SCTP (RFC 9260 appendix A)."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

@@ -80,7 +80,7 @@ def refuse_malformed(flow: Flow) -> None:
             refuse(f"the match on {field.name} lacks its prerequisite")
         if field.name in _WHOLE and mask != field.all_ones:
             refuse(f"{field.name} is matched whole or not at all")
-        if field is CT_STATE and mask > 0xFF:
+        if field is CT_STATE and value > 0xFF:
             refuse("ct_state has eight flags")
     if len({index for index, _, _ in flow.match}) != len(flow.match):
         refuse("a field is matched twice")

@@ -358,6 +358,7 @@ REFUSED = {
     "type in part": Flow(0, 1, (IPV4_TYPE, f.IP_PROTO(p.ICMP), f.ICMP_TYPE(1, 1))),
 }
 TAKEN = {
+    "no state at all": Flow(0, 1, (f.CT_STATE(0),), (Output(1),)),
     "tuple of what is not invalid": Flow(0, 1, (IPV4_TYPE, VALID, f.CT_NW_SRC(1), f.CT_TP_DST(80))),
     "tuple of what is established": Flow(0, 1, (IPV6_TYPE, ESTABLISHED, f.CT_IPV6_DST(1), f.CT_NW_PROTO(6))),
     "ports of a tuple of any version": Flow(0, 1, (ESTABLISHED, f.CT_TP_SRC(1)), (Move(whole(f.CT_MARK), WORD),)),
