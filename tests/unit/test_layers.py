@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "reconcile": {
         "bridge", "carriers", "control", "diff", "errors", "flow", "host_plan", "host_view", "host_wait", "hosts",
         "inventory", "loop", "mtu", "news", "pipeline", "plan_report", "policy", "revisions", "switch",
-        "punts", "rule_counters", "rule_log",
+        "directory", "punts", "rule_counters", "rule_log",
     },
     "store": {"control", "errors", "policy"},
     "api": {"control", "errors", "policy", "web"},
