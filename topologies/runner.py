@@ -6,6 +6,7 @@ Everything is recorded before it is made (`records`), so that a lab can be taken
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -177,6 +178,9 @@ class _Builder:
         netns.batch(lines, namespace)
         for name, value in node.sysctls:
             netns.sysctl(namespace, name, value)
+        for program, calls in (("iptables", node.iptables), ("ip6tables", node.ip6tables)):
+            for call in calls:
+                netns.run(["ip", "netns", "exec", namespace, program, "-w", *shlex.split(call)])
 
     @staticmethod
     def tagged_lines(face: Interface) -> list[str]:

@@ -14,8 +14,8 @@ from typing import assert_never
 from topologies import netns
 from topologies.capture import packet_socket, receive
 from topologies.netns import NetworkError
-from topologies.spec import Attack, Conduct, Lab, Point, Probe, Situation
-from topologies.traffic import ECHO_PORT, Scene, claim_address, exchanged, hostile, mark_bytes
+from topologies.spec import ECHO_PORT, Attack, Conduct, Lab, Point, Probe, Situation
+from topologies.traffic import Scene, claim_address, exchanged, hostile, mark_bytes
 
 RELAYED_AT_MOST = 1000
 """Frames that a relay takes up, so that two relays on a switch without a policy do not circle for ever."""
