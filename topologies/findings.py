@@ -160,7 +160,8 @@ def _not_told(trial: Trial, probe: Probe, wires: Wires) -> str:
     told = {key for place in places for key in wires.notebook.refusals.get(place, {})}
     if {kind for kind, _ in told} != wanted:
         return _words(kind.value for kind, _ in told) or f"{trial.answers[0]}, but no frame says so"
-    others = _words(str(by) for _, by in told if probe.told_by not in (None, by))
+    right = probe.told_by
+    others = _words(str(by) for _, by in told if right is not None and by.version == right.version and by != right)
     return f"told by {others}" if others else ""
 
 

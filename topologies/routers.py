@@ -15,6 +15,7 @@ from topologies.spec import Address, Lab, Prefix, as_address
 
 ROUTER_MAC = "02:74:70:00:00:01"
 """The router's where the document says no other."""
+_FORWARDS = {("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1")}
 
 
 def router_addresses(lab: Lab) -> dict[Address, str]:
@@ -40,8 +41,10 @@ def router_addresses(lab: Lab) -> dict[Address, str]:
 
 
 def router_macs(lab: Lab) -> tuple[str, ...]:
-    """The MACs that frames for the router may have; none where nothing is routed."""
-    return tuple(dict.fromkeys(router_addresses(lab).values()))
+    """The MACs under which frames are routed: the policy's router's, and those of nodes that forward."""
+    forwarding = [node for node in lab.nodes.values() if set(node.sysctls) & _FORWARDS]
+    own = (face.mac for node in forwarding for face in node.interfaces)
+    return tuple(dict.fromkeys([*router_addresses(lab).values(), *own]))
 
 
 def _router_mac(lab: Lab) -> str:
