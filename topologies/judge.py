@@ -224,8 +224,8 @@ class _Court:
         probe, routers = trial.expectation, router_macs(self.lab)
         l4_port = probe.l4_port if isinstance(probe, Probe) else ECHO_PORT
         if isinstance(probe, Probe) and probe.expect is Expect.SILENCE and routers:
-            # A neighbour that routes would have reason to say something; what the router says is the question.
-            others = ()
+            # A neighbour that routes would have reason to say something; what the policy's router says is the question.
+            others, routers = (), tuple(dict.fromkeys(self.wires.routers.values())) or routers
         return traffic.Scene(
             sender=point,
             others=others,
