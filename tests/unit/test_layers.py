@@ -21,7 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     "switch": {"flow"},
     "openflow": {"errors", "diff", "flow", "switch", "mac"},
     "control": {"errors", "policy"},
-    "inventory": {"flow", "hosts", "policy", "pipeline", "tunnels"},
+    "inventory": {"flow", "hosts", "policy", "tunnels"},
+    "carriers": {"inventory", "pipeline", "policy", "tunnels"},
     "mtu": {"hosts", "inventory", "policy", "tunnels"},
     "host_plan": {"errors", "hosts", "inventory", "mtu", "policy", "tunnels"},
     "tunnels": {"policy"},
@@ -29,13 +30,17 @@ ALLOWED: dict[str, set[str]] = {
     "bridge_settings": set(),
     "revisions": {"control"},
     "host_view": {"control", "diff", "host_plan", "hosts", "inventory", "mtu", "policy"},
-    "plan_report": {"control", "diff", "flow", "host_plan", "inventory", "pipeline", "policy"},
+    "plan_report": {
+        "carriers", "control", "diff", "errors", "flow", "host_plan", "inventory", "pipeline", "policy",
+    },
     "bridge": {
         "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "switch",
     },
+    "news": set(),
+    "host_wait": {"bridge", "control", "host_plan", "host_view", "hosts", "loop", "news", "policy"},
     "reconcile": {
-        "bridge", "control", "diff", "errors", "flow", "host_plan", "host_view", "hosts", "inventory", "loop", "mtu",
-        "pipeline", "plan_report", "policy", "revisions", "switch",
+        "bridge", "carriers", "control", "diff", "errors", "flow", "host_plan", "host_view", "host_wait", "hosts",
+        "inventory", "loop", "mtu", "news", "pipeline", "plan_report", "policy", "revisions", "switch",
     },
     "store": {"control", "errors", "policy"},
     "api": {"control", "errors", "policy", "web"},
@@ -46,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli_text": {"errors"},
     "ovsdb": {"bridge_settings", "diff", "errors", "hosts", "loop", "mac", "pipeline", "policy"},
     "process": set(),
-    "framework": {"errors", "openflow", "pipeline", "process"},
+    "framework": {"errors", "openflow", "pipeline", "process", "switch"},
 }  # fmt: skip
 """Part of `controller` -> the other parts it may import."""
 
@@ -60,6 +65,7 @@ PURE = (
     "pipeline",
     "proof",
     "inventory",
+    "carriers",
     "tunnels",
     "mtu",
     "hosts",

@@ -15,10 +15,12 @@ import pytest
 from controller.bridge_settings import BridgeSettings
 from controller.control import DeleteObject, NoSuchObject, PortsAs, PutObject, PutPolicy, RevisionConflict
 from controller.errors import PolicyError, StoreError, SwitchError
+from controller.flow.actions import Action
 from controller.flow.flow import Flow
+from controller.host_wait import HOSTS_WITHIN_S
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
 from controller.policy.model import Dpid
-from controller.reconcile import HOSTS_WITHIN_S, Reconciler
+from controller.reconcile import Reconciler
 from controller.store import Store
 from controller.switch import FlowDump, ForeignFlow
 from controller.tunnels import tunnel_port
@@ -39,6 +41,7 @@ class FakeSwitch:
         self.flows: dict[int, Flow] = {}
         self.foreign: list[ForeignFlow] = []
         self.changes: list[tuple[int, int]] = []
+        self.packets: list[tuple[tuple[Action, ...], bytes]] = []
         self.refuse = ""
 
     def prepare(self) -> None:
@@ -56,6 +59,12 @@ class FakeSwitch:
 
     def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
         return frozenset(cookies) & frozenset(self.flows)
+
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
+        return {cookie: (0, 0) for cookie in self.flows if cookies is None or cookie in cookies}
+
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
+        self.packets.append((actions, frame))
 
     def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
         if self.refuse:
@@ -433,7 +442,7 @@ def test_labels_and_tunnels_come_into_force_when_the_databases_show_them(store: 
 def test_a_host_whose_bridge_has_gone_is_not_in_force_whatever_its_database_says(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.reconcile.HOSTS_WITHIN_S", 0.2)
+    monkeypatch.setattr("controller.host_wait.HOSTS_WITHIN_S", 0.2)
     databases = FakeDatabases()
     reconciler = make(store, databases)
     one = {**MANAGED, "hosts": {"boxA": MANAGED["hosts"]["boxA"]}, "endpoints": {"a": MANAGED["endpoints"]["a"]}}  # type: ignore[index]
