@@ -196,6 +196,8 @@ class ExpectationReader(Reader):
             conduct, node = Conduct(chosen[0]), self.where(lab, known[chosen[0]], below(at, chosen[0]))
             if node in lab.impostors and conduct is not Conduct.MAC_FLOOD:
                 self.bad(below(at, chosen[0]), f"{node!r} is no node", "an impostor can flood, and no more")
+            if ":" in node and conduct in (Conduct.FORWARD, Conduct.BRIDGE, Conduct.RELAY):
+                self.bad(below(at, chosen[0]), f"{node!r} is one place", "a node does this with all of its interfaces")
             over = tuple(self.text(v, p) for v, p in self.several(known.get("over"), below(at, "over")))
             if (conduct is Conduct.BRIDGE) != bool(over):
                 self.bad(at, "'over' lists the interfaces that 'bridge' joins, and belongs to nothing else")

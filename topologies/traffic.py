@@ -180,13 +180,14 @@ def hostile(attack: Attack, scene: Scene) -> Iterator[bytes]:
             assert_never(unreachable)
 
 
-def exchanged(frame: bytes, relay: Point, others: tuple[Point, ...], vids: tuple[int | None, ...]) -> Iterator[bytes]:
-    """What a hostile relay makes of a frame it got (untagged): as it came, from its own MAC, to all, in every VLAN."""
+def exchanged(frame: bytes, relay: Point, macs: Iterable[str], vids: tuple[int | None, ...]) -> Iterator[bytes]:
+    """What a hostile relay makes of a frame it got (untagged): as it came, from its own MAC, to all, in every VLAN.
+
+    macs: of everybody else, and of the router.
+    """
     own = frames.mac_bytes(relay.mac)
     variants = {frame, frame[:6] + own + frame[12:]}
-    variants |= {
-        frames.mac_bytes(mac) + own + frame[12:] for mac in (BROADCAST, *(p.mac for p in others)) if mac != relay.mac
-    }
+    variants |= {frames.mac_bytes(mac) + own + frame[12:] for mac in (BROADCAST, *macs) if mac != relay.mac}
     for variant in sorted(variants):
         for vid in vids:
             yield variant if vid is None else frames.tagged(variant, vid)
