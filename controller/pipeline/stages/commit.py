@@ -13,7 +13,7 @@ from controller.pipeline.stage import Emit, Miss, Priority, Stage
 
 
 def _realm(emit: Emit, _: RealmView) -> Iterator[Flow]:
-    for fields in BY_VERSION.values():
+    for fields in BY_VERSION.values():  # Open vSwitch takes no ct without the version
         yield emit(
             "new",
             (fields.is_it, NEW),
