@@ -112,6 +112,11 @@ class Bridge:
         while segments:
             segments.pop()
 
+    @property
+    def plan_size(self) -> int:
+        """How many flows `take_plan` compares."""
+        return len(self.tally.flows) if self.in_force is None else len(self.touched)
+
     def take_plan(self, installed: set[int]) -> Difference[int, Flow]:
         """desired - installed; only what was touched is compared once the whole has been."""
         if self.in_force is None:

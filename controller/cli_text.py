@@ -131,6 +131,7 @@ def outcome(answer: Json) -> Iterator[str]:
             yield f"host {clean(host['name'])}: {clean(host['error'])}"
     if answer["mtu"]:
         yield "members' MTU: " + ", ".join(f"{clean(network)} {mtu}" for network, mtu in answer["mtu"].items())
+    yield from warnings(answer["warnings"])
     bridges = answer["bridges"]
     if not bridges:
         yield "no bridge is connected; it comes into force on each that connects"
@@ -147,8 +148,14 @@ def outcome(answer: Json) -> Iterator[str]:
     )  # fmt: skip
 
 
+def warnings(found: Iterable[Json]) -> Iterator[str]:
+    for each in found:
+        yield "warning: " + problem(Problem(each["path"], each["message"], each["hint"]))
+
+
 def plan(answer: Json, with_flows: bool) -> Iterator[str]:
     yield f"against revision {answer['revision']}; nothing was changed"
+    yield from warnings(answer["warnings"])
     if not plan_changes(answer):
         yield "no difference"
         return

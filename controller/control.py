@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
-from controller.errors import TripointError
+from controller.errors import Problem, TripointError
 from controller.policy.model import Policy
 
 Kind = Literal["networks", "endpoints", "hosts", "uplinks", "groups", "rules", "rewrites"]
@@ -216,6 +216,7 @@ class Outcome:
     """What became of a change. revision: the one now stored. changed: False where the document was the same.
 
     mtu: network -> the largest IP packet in bytes that its members may send, for networks that travel in tunnels.
+    warnings: what is odd about the policy, at most `SHOWN`; none of it refuses a change.
     """
 
     revision: int
@@ -224,6 +225,7 @@ class Outcome:
     bridges: tuple[BridgeOutcome, ...]
     hosts: tuple[HostOutcome, ...] = ()
     mtu: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +263,7 @@ class PlanReport:
     """What a change would do. Nothing was sent and nothing was stored.
 
     members_*: names of endpoints. reachable, unreachable: pairs (source < target) that become so; at most `SHOWN` are
-    listed, the counts are whole.
+    listed, the counts are whole. warnings: what is odd about the policy then.
     """
 
     revision: int
@@ -274,6 +276,7 @@ class PlanReport:
     unreachable_count: int
     reachable: tuple[Pair, ...]
     unreachable: tuple[Pair, ...]
+    warnings: tuple[Problem, ...] = ()
 
 
 SHOWN = 1000

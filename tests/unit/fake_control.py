@@ -34,6 +34,8 @@ from controller.control import (
     TooManyReaders,
     TunnelView,
 )
+from controller.policy.advice import advise
+from controller.policy.document import as_written
 from controller.policy.edit import apply_change
 from controller.policy.load import load
 from controller.store import empty_document
@@ -137,16 +139,19 @@ class FakeControl:
             BridgeOutcome(b.dpid, b.name, b.name not in self.failing, 3, 1, self.failing.get(b.name))
             for b in self.bridges
         )
-        return Outcome(after.revision, after is not before, all(bridge.in_force for bridge in bridges), bridges)
+        in_force = all(bridge.in_force for bridge in bridges)
+        warnings = tuple(as_written(each, after.document) for each in advise(after.policy))
+        return Outcome(after.revision, after is not before, in_force, bridges, warnings=warnings)
 
     def plan(self, change: Change, if_match: int | None = None) -> PlanReport:
         self._guard(if_match)
-        document, _ = apply_change(self.current(), change)
+        document, policy = apply_change(self.current(), change)
         changes = document is not self.current().document
         added = ("table=0,priority=1 actions=drop",) * 2 * changes
         return PlanReport(
             self.current().revision, tuple(BridgePlan(b.dpid, b.name, len(added), 0, added, ()) for b in self.bridges),
             (), ("web1",) * changes, (), (), 1 * changes, 0, (Pair("nas", "web1", "green"),) * changes, (),
+            tuple(as_written(each, document) for each in advise(policy)),
         )  # fmt: skip
 
     def status(self) -> Status:

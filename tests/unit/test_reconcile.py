@@ -19,9 +19,10 @@ from controller.errors import PolicyError, StoreError, SwitchError
 from controller.flow.actions import Action, SetField
 from controller.flow.fields import NETWORK, PUNTED, Punt
 from controller.flow.flow import Flow
+from controller.host_wait import HOSTS_WITHIN_S
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
 from controller.policy.model import Dpid
-from controller.reconcile import HOSTS_WITHIN_S, Reconciler
+from controller.reconcile import Reconciler
 from controller.store import Store
 from controller.switch import FlowDump, ForeignFlow, PacketIn
 from controller.tunnels import tunnel_port
@@ -444,7 +445,7 @@ def test_labels_and_tunnels_come_into_force_when_the_databases_show_them(store: 
 def test_a_host_whose_bridge_has_gone_is_not_in_force_whatever_its_database_says(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.reconcile.HOSTS_WITHIN_S", 0.2)
+    monkeypatch.setattr("controller.host_wait.HOSTS_WITHIN_S", 0.2)
     databases = FakeDatabases()
     reconciler = make(store, databases)
     one = {**MANAGED, "hosts": {"boxA": MANAGED["hosts"]["boxA"]}, "endpoints": {"a": MANAGED["endpoints"]["a"]}}  # type: ignore[index]
