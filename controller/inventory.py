@@ -53,7 +53,6 @@ class Bindings:
 
     seats: dpid -> endpoint name -> ofport. home: endpoint -> its dpid. uplinks: dpid -> uplink name -> ofport.
     rivals: endpoint -> other bridges that show a port of its name; they get nothing. hosts: which bridge is which host.
-    uplinks: dpid -> name of an uplink -> ofport.
     """
 
     seats: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)

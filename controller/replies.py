@@ -1,8 +1,9 @@
 """What a switch is told to send in reply to a packet that it handed over: frame and actions. PURE.
 
-A reply is not for rules again (ADMITTED): they have seen the packet that it is about. Where that packet had been routed
-already, its frame is no longer the sender's: the reply is then handed to the router, as if the target had sent it, and
-finds its way by address, translations included. In every other case it goes back to the port that the packet came from.
+A reply is not for rules again (ADMITTED): they have seen the packet that it is about. Where that packet had been
+routed to a member already, its frame is no longer the sender's: the reply is then handed to the router, as if the
+target had sent it, and finds its way by address, translations included. Else it goes back to the port that the packet
+came from.
 """
 
 from __future__ import annotations
@@ -97,9 +98,11 @@ def _reject(packet: PacketIn, view: PuntView) -> Sending | None:
 
 
 def _is_routed(packet: PacketIn, router_mac: Mac) -> bool:
-    """Whether this bridge has routed it: into another network, or back into its own, then from the router's MAC."""
-    before = packet.read(CAME_IN)
-    return before != 0 and (before != packet.read(NETWORK) or packet.frame[6:12] == router_mac.value.to_bytes(6, "big"))
+    """Whether this bridge has routed it to a member, so that the frame is the router's.
+
+    What is for the outside gets its frame only after rules have been asked.
+    """
+    return packet.read(CAME_IN) != 0 and packet.frame[6:12] == router_mac.value.to_bytes(6, "big")
 
 
 def _by_router(packet: PacketIn, view: PuntView, say: Callable[[bytes, Address], bytes | None]) -> Sending | None:

@@ -247,6 +247,17 @@ def test_a_packet_routed_back_into_its_own_network_is_rejected_through_the_route
     assert actions[-1] == Resubmit(4)
 
 
+def test_a_packet_for_the_outside_still_has_its_senders_frame() -> None:
+    bench = Bench()
+    sent = tcp(WEB1, Party(str(ROUTER_MAC), ip_address("198.18.0.1"), 80), 2, 1)
+    bench.put(punt(Punt.REJECT, sent, network=WAN.number, came_in=GREEN.number))
+    bench.loop.run()
+    [(actions, frame)] = bench.sent()
+    assert actions[:2] == (SetField(NETWORK.field, GREEN.number), SetField(OUT_PORT.field, 7))
+    told = understand(frame)
+    assert (told.eth_dst, told.eth_src, told.source) == (WEB1.mac, str(ROUTER_MAC), "198.18.0.1")
+
+
 def test_what_another_host_has_routed_is_rejected_to_that_host() -> None:
     bench = Bench()
     sent = tcp(Party(str(ROUTER_MAC), WEB1.ip, 1), WEB2, 2, 1)
