@@ -17,6 +17,7 @@ from controller.policy.model import (
     Interface,
     Overlay,
     Policy,
+    Uplink,
 )
 from controller.tunnels import Reach, find_reach, patch_peer, peers_of, tunnel_port
 
@@ -122,6 +123,7 @@ def _units(policy: Policy, underlay: Underlay) -> dict[str, HostUnit]:
             tuple(members[host.name]),
             {name: (policy.networks[name].vlan, underlay.mtus.get(name)) for name in names},
             vlans if host.trunk is not None else (),
+            tuple(uplink for uplink in policy.uplinks.values() if uplink.host == host.name),
         )
     return found
 
@@ -131,7 +133,7 @@ class HostUnit:
     """Everything that what is wanted of one host depends on.
 
     peers: hosts to which it has tunnels. networks: of its members, with the vlan and the MTU of each. vlans: of all
-    networks, where it has a trunk.
+    networks, where it has a trunk. uplinks: those that are on this host.
     """
 
     host: Host
@@ -140,6 +142,7 @@ class HostUnit:
     members: tuple[Endpoint, ...]
     networks: Mapping[str, tuple[int | None, int | None]]
     vlans: tuple[int, ...]
+    uplinks: tuple[Uplink, ...] = ()
 
     def want(self) -> WantedHost:
         host = self.host
@@ -149,6 +152,11 @@ class HostUnit:
         own = next((endpoint.mac for endpoint in self.members if endpoint.port == host.bridge), None)
         others = (endpoint for endpoint in self.members if endpoint.port != host.bridge)
         ports = [self._member_port(host.bridge, endpoint) for endpoint in others]
+        ports += (
+            WantedPort(uplink.port, host.bridge, pointer("uplinks", uplink.name))
+            for uplink in self.uplinks
+            if uplink.port != host.bridge
+        )
         if host.trunk is not None:
             ports += _trunk_ports(host, host.bridge, host.trunk, self.vlans)
         ports += (_tunnel(self.overlay, host, host.bridge, peer) for peer in self.peers)

@@ -59,10 +59,10 @@ class Field:
         return (1 << self.n_bits) - 1
 
     def __call__(self, value: int, mask: int | None = None) -> Term:
-        """The condition `field == value` under mask (None: every bit), in canonical form."""
+        """The condition `field == value` under mask (None: every bit), in canonical form: of plain ints, no flags."""
         if mask is None:
-            return (self.index, value, (1 << self.n_bits) - 1)
-        return (self.index, value & mask, mask)
+            return (self.index, int(value), (1 << self.n_bits) - 1)
+        return (self.index, int(value & mask), int(mask))
 
 
 _OXM = 0x8000

@@ -142,12 +142,15 @@ def compile_bridge(
 
 def _is_same(before: MadeOf, now: MadeOf) -> bool:
     """Whether nothing that shows on the bridge differs. Objects of a policy that did not change stay the same ones."""
-    (old, *_), (policy, ports, *_) = before, now
+    (old, *_), (policy, ports, carriers, *_) = before, now
     if before[1:] != now[1:] or old is policy:
         return before[1:] == now[1:]
     if any(old.endpoints.get(name) is not policy.endpoints[name] for name in ports):
         return False
     networks = {network for name in ports for network in policy.endpoints[name].networks}
+    # What a router on another host may not speak for depends on networks that need not be here.
+    routers = (one for ways in carriers.values() for carrier in ways if carrier.routers for one in carrier.routers)
+    networks.update(network for one in routers for network in one.networks)
     return all(old.networks.get(name) is policy.networks[name] for name in networks)
 
 

@@ -50,7 +50,8 @@ class Carrier:
     """A port of this bridge that leads to members of one network on other hosts: the trunk, or the tunnel to a host.
 
     members: those behind it whose frames travel here. native: the network that is plain on the trunk. to_uplink: the
-    host that has the network's uplink is behind it. clones: of the members those that are untagged in several networks.
+    host that has the network's uplink is behind it. clones: of the members those that are untagged in several networks;
+    routers: those that are routers of their own.
     """
 
     port: int
@@ -59,9 +60,11 @@ class Carrier:
     native: str | None = None
     to_uplink: bool = False
     clones: tuple[Endpoint, ...] = field(init=False, compare=False)
+    routers: tuple[Endpoint, ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clones", tuple(endpoint for endpoint in self.members if clones(endpoint)))
+        object.__setattr__(self, "routers", tuple(endpoint for endpoint in self.members if endpoint.routes))
 
 
 NO_CARRIERS: Mapping[str, tuple[Carrier, ...]] = MappingProxyType({})
@@ -75,9 +78,17 @@ class Member:
     flows: Flows
 
 
-SegmentMadeOf = tuple[tuple[Seat, ...], tuple[Carrier, ...], tuple[SharedMember, ...], Place, tuple[ClassNumbers, ...]]
+SegmentMadeOf = tuple[
+    tuple[Seat, ...],
+    tuple[Carrier, ...],
+    tuple[SharedMember, ...],
+    Place,
+    tuple[ClassNumbers, ...],
+    tuple[tuple[Cidr, ...], ...],
+]
 """The network's members here, its carriers, what the untagged shared members behind them are on this bridge, how the
-network is judged and routed, and the classes of the members on other hosts."""
+network is judged and routed, the classes of the members on other hosts, and where the networks of the routers among
+them are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +154,8 @@ class Parts:
         if book.classes.numbers:
             remote = tuple(classes_of(one, book) for carrier in self.carriers for one in carrier.members)
         cloned = tuple(self.shared[one.name] for carrier in self.carriers for one in carrier.clones)
-        return (self.local, self.carriers, cloned, self.place, remote)
+        beside = tuple(_beside(policy, one) for carrier in self.carriers for one in carrier.routers)
+        return (self.local, self.carriers, cloned, self.place, remote, beside)
 
 
 def make_segment(policy: Policy, book: Rulebook, parts: Parts, before: Segment | None, bridge: BridgeView) -> Segment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network
 from random import Random
 
 import pytest
@@ -12,7 +13,7 @@ from controller.inventory import Bindings, BridgePorts, bind
 from controller.pipeline.compile import Compiled, compile_bridge
 from controller.policy.check import check
 from controller.policy.load import load
-from controller.policy.model import Dpid, Endpoint, Policy
+from controller.policy.model import Attach, Dpid, Endpoint, Policy
 from controller.tunnels import tunnel_port
 
 BOXES = ("boxA", "boxB", "boxC")
@@ -137,3 +138,15 @@ def test_a_port_that_leads_nowhere_changes_no_carrier() -> None:
     steps.take(POLICY, {**ports, Dpid(1): {**ports[Dpid(1)], "stranger": 77}})
     assert all(steps.carriers.spreads[name] is before.spreads[name] for name in NETWORKS)
     assert all(steps.compiled[dpid].segments == compiled[dpid].segments for dpid in PORTS)
+
+
+def test_what_a_router_on_another_host_may_not_speak_for_follows_its_other_networks() -> None:
+    routes = (IPv4Network("198.51.100.0/24"),)
+    policy = moved(POLICY, "nas", networks=("green", "blue"), routes=routes, attach=Attach.TAGGED)
+    policy = moved(policy, "blue2", host="boxA")
+    steps, ports = Steps(), with_members_on_their_ports(policy)
+    steps.take(policy, ports)
+    wider = replace(policy.networks["blue"], cidrs=(IPv4Network("198.51.100.64/26"),))
+    steps.take(replace(policy, networks={**policy.networks, "blue": wider}), ports)
+    assert "blue" not in steps.compiled[Dpid(2)].segments
+    assert any("198.51.100.64/26" in str(flow) for flow in steps.compiled[Dpid(2)].flows())

@@ -77,6 +77,19 @@ def test_members_ports_say_what_they_are() -> None:
     assert ports(plan, "boxA")["p2"].mtu_bytes is None
 
 
+def test_an_uplink_is_a_port_of_its_hosts_bridge() -> None:
+    routed = {"vni": 5010, "cidrs": ["10.1.0.0/24"], "mode": "nat", "gateway": "10.1.0.1", "uplink": "wan"}
+    policy = policy_of(
+        hosts={"boxA": host(4), "boxB": host(5)},
+        networks={"green": routed},
+        uplinks={"wan": {"host": "boxB", "port": "eth1", "addresses": ["198.51.100.2/24"]}},
+        endpoints={"a1": member(1, "green", "boxA", ips=["10.1.0.11"])},
+    )
+    plan = plan_hosts(policy, Bindings(), ())
+    assert ports(plan, "boxB")["eth1"] == WantedPort("eth1", "br0", "/uplinks/wan")
+    assert "eth1" not in ports(plan, "boxA")
+
+
 def test_the_bridges_own_port_is_a_member_without_a_port_to_be_made() -> None:
     policy = policy_of(
         hosts={"boxA": host(4)},
