@@ -17,8 +17,9 @@ from webob import Request, Response
 
 from controller.control import Control, Kind, NoSuchObject, RevisionConflict
 from controller.errors import CompileError, PolicyError, Problem, StoreError, pointer
+from controller.policy.document import objects_of
 from controller.web import body, routes
-from controller.web.asked import Asked, query_of, refuse_foreign_pages, section_of
+from controller.web.asked import Asked, query_of, refuse_foreign_pages
 from controller.web.calls import InThread, in_place, no_pause
 from controller.web.changing import Changing
 from controller.web.precondition import conflict
@@ -122,7 +123,7 @@ class Api:
         """404, with the name that was probably meant."""
         if not asked.name:
             return Refusal(HTTPStatus.NOT_FOUND, detail)
-        names = [str(name) for name in section_of(self._control.current(), asked.kind)]
+        names = list(objects_of(self._control.current().document, asked.kind))
         near = self._in_thread(get_close_matches, asked.name[:64], names, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"GET /v1/{asked.kind} lists what there is"
         return Refusal(HTTPStatus.NOT_FOUND, detail, problems=[Problem(pointer(asked.kind, asked.name), detail, hint)])

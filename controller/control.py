@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from controller.errors import TripointError
 from controller.policy.model import Policy
 
-Kind = Literal["networks", "endpoints", "hosts"]
+Kind = Literal["networks", "endpoints", "hosts", "uplinks", "groups", "rules", "rewrites"]
 Document = dict[str, object]
 """A policy document as plain dicts, lists, strings, numbers, booleans and None."""
 

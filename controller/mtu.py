@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from controller.hosts import HostSeen, PortSeen
 from controller.inventory import Bindings
-from controller.policy.load import MTU_MAX, MTU_MIN
+from controller.policy.load_host import MTU_MAX, MTU_MIN
 from controller.policy.model import Dpid, Encapsulation, Host, Policy
 from controller.tunnels import tunnel_carries
 

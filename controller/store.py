@@ -34,6 +34,7 @@ import msgpack
 
 from controller.control import Change, DeleteObject, Document, NoSuchObject, PutObject, PutPolicy, RevisionConflict
 from controller.errors import StoreError
+from controller.policy.document import objects_of, with_object, without_object
 from controller.policy.model import API_VERSION
 
 SCHEMA = 1
@@ -68,16 +69,11 @@ def edited(document: Document, change: Change) -> Document:
                 raise StoreError("a policy document is a mapping")
             return whole
         case PutObject(kind, name, value):
-            return {**document, kind: {**_section(document, kind), name: value}}
+            return with_object(document, kind, name, value)
         case DeleteObject(kind, name):
-            section = _section(document, kind)
-            if name not in section:
+            if name not in objects_of(document, kind):
                 raise NoSuchObject(f"there is no /{kind}/{name}")
-            return {**document, kind: {key: value for key, value in section.items() if key != name}}
-
-
-def _section(document: Document, kind: str) -> Document:
-    return cast(Document, document.get(kind) or {})
+            return without_object(document, kind, name)
 
 
 class Store:

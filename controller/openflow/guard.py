@@ -17,8 +17,8 @@ from typing import Final
 
 from controller.errors import SwitchError
 from controller.openflow.decode import FLOW_STATS, MULTIPART_BYTES, PORT, PortReason, has_more, multipart_type
-from controller.openflow.error_names import EXPERIMENTER, HELLO_FAILED, name_error
-from controller.openflow.protocol import HEADER_BYTES, VERSION, BundleControl, Message, Multipart
+from controller.openflow.error_names import HELLO_FAILED, name_error
+from controller.openflow.protocol import EXPERIMENTER, HEADER_BYTES, VERSION, BundleControl, Message, Multipart
 
 _HEADER: Final = Struct("!BBH")
 _PAIR: Final = Struct("!HH")

@@ -49,12 +49,17 @@ _NXM_NUMBERS: Final[dict[Field, tuple[int, int]]] = {
     fields.ND_TARGET: (1, 23),
     fields.ND_SLL: (1, 24),
     fields.ND_TLL: (1, 25),
+    fields.ICMP_TYPE: (0, 13),
+    fields.ICMP_CODE: (0, 14),
 }
 
 FIELD_OF: Final[dict[int, Field]] = {header(field): field for field in FIELDS} | {
     class_ << 16 | number << 9 | field.n_bytes: field for field, (class_, number) in _NXM_NUMBERS.items()
 }
 """By header without a mask."""
+
+XXREG3_PARTS: Final[dict[int, int]] = {1 << 16 | number << 9 | 4: 32 * (15 - number) for number in range(12, 16)}
+"""Open vSwitch reports XXREG3 as registers 12 to 15. By header: how far left the bits of each stand in the whole."""
 
 
 _EXACT: Final = tuple((header(field).to_bytes(4, "big"), field.n_bytes, field.all_ones) for field in FIELDS)

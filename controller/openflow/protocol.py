@@ -21,8 +21,12 @@ NO_BUFFER: Final = 0xFFFFFFFF
 ALL_COOKIE_BITS: Final = 0xFFFFFFFFFFFFFFFF
 REPLY_MORE: Final = 1
 """OFPMPF_REPLY_MORE: more parts of this multipart reply follow."""
+EXPERIMENTER: Final = 0xFFFF
+"""The type of an action or error whose meaning an experimenter id says."""
 NICIRA: Final = 0x00002320
 """The experimenter id of Open vSwitch's own actions and errors."""
+PADDING: Final = tuple(bytes(-length % 8) for length in range(8))
+"""By length modulo 8: the zeros that make it a multiple of 8."""
 
 
 class Message(IntEnum):
@@ -67,6 +71,20 @@ class FlowCommand(IntEnum):
     ADD = 0
     DELETE = 3
     DELETE_STRICT = 4
+
+
+class NiciraAction(IntEnum):
+    """NXAST_*: the subtype of an action of Open vSwitch's own."""
+
+    REG_MOVE = 6
+    REG_LOAD = 7
+    RESUBMIT_TABLE = 14
+    CONJUNCTION = 34
+    CT = 35
+    NAT = 36
+    CONTROLLER2 = 37
+    CLONE = 42
+    LEARN2 = 45
 
 
 class BundleControl(IntEnum):

@@ -10,11 +10,10 @@ rest; so a barrier stands before the commit, and one error is enough to discard 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final, Protocol
+from typing import Final
 
 from controller.errors import SwitchError
 from controller.flow.actions import SetField
@@ -37,14 +36,13 @@ from controller.openflow.decode import (
     message_xid,
     multipart_type,
 )
-from controller.openflow.pending import AnswerTimeout, MakeWaiter, Pending, Request, TakeReply
+from controller.openflow.exchange import CHUNK_BYTES, Channel, Exchange
+from controller.openflow.pending import AnswerTimeout, MakeWaiter, Request, TakeReply
 from controller.openflow.protocol import BundleControl, Message, Multipart
 from controller.switch import FlowDump, ForeignFlow
 
 LOG = logging.getLogger(__name__)
 
-CHUNK_BYTES: Final = 64 * 1024
-"""How much is handed to the channel at a time; other green threads run in between."""
 ANSWER_TIMEOUT_S: Final = 30.0
 MOST_PORTS: Final = 0xFFFF
 MOST_FLOWS: Final = 2_000_000
@@ -60,25 +58,6 @@ _ADVERTISES: Final = Flow(
     origin="",
     why="what a datapath must be able to do to make a neighbor advertisement; nothing comes to this table",
 )
-
-
-class Channel(Protocol):
-    """The way to one switch. The framework's seam implements it."""
-
-    def send(self, data: bytes) -> None:
-        """Send whole messages, all of them or none, in the order of the calls also when green threads compete.
-
-        May block the calling green thread. Raises OSError or SwitchError where the connection is gone.
-        """
-        ...
-
-    def pause(self) -> None:
-        """Let other green threads run."""
-        ...
-
-    def close(self) -> None:
-        """Hang up. `Session.lost` may be called from within."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +89,11 @@ class Session:
         """learned_table: the only table in which flows with the cookie of learned ones are such; None: any."""
         self.last_error: str | None = None
         """The latest error that came for no request of ours."""
-        self._channel = channel
-        self._pending = Pending(make_waiter)
+        self._exchange = Exchange(channel, make_waiter, timeout_s)
         self._dpid = dpid
         self._peer = peer
         self._on_port_change = on_port_change
-        self._timeout_s = timeout_s
         self._learned_table = learned_table
-        self._alive = True
         self._bundles = 0
         self._unpaused_bytes = 0
         self._ports: dict[int, str] = {}
@@ -137,7 +113,7 @@ class Session:
 
     @property
     def alive(self) -> bool:
-        return self._alive
+        return self._exchange.alive
 
     # -- what the switch says
 
@@ -148,28 +124,27 @@ class Session:
         self._unpaused_bytes += len(message) + _MESSAGE_COST_BYTES
         if self._unpaused_bytes >= CHUNK_BYTES:
             self._unpaused_bytes = 0
-            self._channel.pause()
+            self._exchange.pause()
 
     def _take(self, message: bytes) -> None:
         kind = message_type(message)
         if kind == Message.ECHO_REQUEST:
-            self._send([requests.echo_reply(message)])
+            self._exchange.send([requests.echo_reply(message)])
         elif kind == Message.PORT_STATUS:
             self._note_port(decode_port_status(message))
         elif kind == Message.ERROR:
             self._note_error(decode_error(message))
         else:
-            request = self._pending.find(message_xid(message))
+            request = self._exchange.find(message_xid(message))
             if request is not None:
                 request.answer(message)
 
     def lost(self, reason: str) -> None:
         """The connection ended: whoever waits gets a SwitchError with this reason, and so does whoever asks later."""
-        self._alive = False
-        self._pending.fail_all(reason)
+        self._exchange.lost(reason)
 
     def _note_error(self, error: ErrorReply) -> None:
-        request = self._pending.find(error.xid)
+        request = self._exchange.find(error.xid)
         if request is None:
             self.last_error = str(error)
             LOG.warning("switch error without a request dpid=%016x error=%s xid=%#x", self._dpid, error, error.xid)
@@ -193,16 +168,16 @@ class Session:
 
     def ping(self) -> None:
         """Raises SwitchError where the switch does not answer an echo request in time."""
-        self._ask(requests.echo_request, lambda reply: message_type(reply) == Message.ECHO_REPLY, "echo")
+        self._exchange.ask(requests.echo_request, lambda reply: message_type(reply) == Message.ECHO_REPLY, "echo")
 
     def prepare(self) -> None:
-        self._send((requests.set_config(0),))
-        self._ask(requests.barrier_request, _is_barrier_reply, "barrier")
+        self._exchange.send((requests.set_config(0),))
+        self._exchange.ask(requests.barrier_request, _is_barrier_reply, "barrier")
         # The switch asks its datapath only when such a flow is to be installed.
         try:
             self.apply((_ADVERTISES,), ())
         except SwitchError:
-            if not self._alive:
+            if not self.alive:
                 raise
             self._advertises = False
         else:
@@ -219,7 +194,7 @@ class Session:
                 self._ports = found
             return not has_more(part)
 
-        self._ask(requests.port_desc_request, _of_kind(Multipart.PORT_DESC, take), "port descriptions")
+        self._exchange.ask(requests.port_desc_request, _of_kind(Multipart.PORT_DESC, take), "port descriptions")
         return {name: ofport for ofport, name in self._ports.items()}
 
     def read_flows(self) -> FlowDump:
@@ -241,7 +216,7 @@ class Session:
                 raise SwitchError(f"it says that it has more than {MOST_FLOWS} flows")
             return not has_more(part)
 
-        self._ask(requests.flow_stats_request, _of_kind(Multipart.FLOW, take), "flow dump")
+        self._exchange.ask(requests.flow_stats_request, _of_kind(Multipart.FLOW, take), "flow dump")
         return FlowDump(frozenset(cookies), n_learned, tuple(foreign))
 
     def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
@@ -256,10 +231,11 @@ class Session:
             return n_open == 0
 
         if wanted:
-            request = self._pending.open(len(wanted), _of_kind(Multipart.FLOW, take))
-            with self._until_closed(request):
-                self._send(requests.flow_stats_request(xid, cookie) for xid, cookie in enumerate(wanted, request.first))
-                request.wait(self._timeout_s, f"looking for {len(wanted)} flows")
+            with self._exchange.opened(len(wanted), _of_kind(Multipart.FLOW, take)) as request:
+                self._exchange.send(
+                    requests.flow_stats_request(xid, cookie) for xid, cookie in enumerate(wanted, request.first)
+                )
+                request.wait(self._exchange.timeout_s, f"looking for {len(wanted)} flows")
         return frozenset(found.intersection(wanted))
 
     # -- what we change
@@ -270,17 +246,18 @@ class Session:
             return
         self._bundles = self._bundles % MAX_BUNDLE + 1
         bundle = self._bundles
-        gathered = self._pending.open(len(changes), None)
-        opened = self._pending.open(1, _is_step(BundleControl.OPEN_REQUEST))
-        barrier = self._pending.open(1, _is_barrier_reply)
-        with self._until_closed(gathered), self._until_closed(opened), self._until_closed(barrier):
+        with (
+            self._exchange.opened(len(changes), None) as gathered,
+            self._exchange.opened(1, _is_step(BundleControl.OPEN_REQUEST)) as opened,
+            self._exchange.opened(1, _is_barrier_reply) as barrier,
+        ):
             # In one go: where the bundle cannot be opened, the switch refuses all that was to be in it.
             first = (requests.bundle_control(BundleControl.OPEN_REQUEST, bundle, opened.first),)
             last = (requests.barrier_request(barrier.first),)
             try:
-                self._send(chain(first, changes.messages(bundle, gathered.first), last))
-                opened.wait(self._timeout_s, "bundle open")
-                barrier.wait(self._timeout_s, "barrier")
+                self._exchange.send(chain(first, changes.messages(bundle, gathered.first), last))
+                opened.wait(self._exchange.timeout_s, "bundle open")
+                barrier.wait(self._exchange.timeout_s, "barrier")
                 if gathered.n_errors:
                     raise SwitchError(changes.explain(gathered))
             except Exception:
@@ -303,7 +280,7 @@ class Session:
             raise SwitchError(changes.explain(gathered)) from error
 
     def _discard(self, bundle: int) -> None:
-        if not self._alive:
+        if not self.alive:
             return  # the switch discards it when the connection ends
         try:
             self._control(BundleControl.DISCARD_REQUEST, bundle)
@@ -313,51 +290,14 @@ class Session:
 
     def _control(self, step: BundleControl, bundle: int) -> None:
         what = f"bundle {step.name.partition('_')[0].lower()}"
-        self._ask(lambda xid: requests.bundle_control(step, bundle, xid), _is_step(step), what)
+        self._exchange.ask(lambda xid: requests.bundle_control(step, bundle, xid), _is_step(step), what)
 
     def close(self, reason: str) -> None:
-        if not self._alive:
+        if not self.alive:
             return
         LOG.info("hanging up dpid=%016x peer=%s reason=%s", self._dpid, self._peer, reason)
         self.lost(f"we hung up: {reason}")
-        self._channel.close()
-
-    # -- how
-
-    def _ask(self, message_for: Callable[[int], bytes], take_reply: TakeReply, what: str) -> None:
-        """Send the one message made for a new xid and wait for its answer."""
-        request = self._pending.open(1, take_reply)
-        with self._until_closed(request):
-            self._send((message_for(request.first),))
-            request.wait(self._timeout_s, what)
-
-    @contextmanager
-    def _until_closed(self, request: Request) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            self._pending.close(request)
-
-    def _send(self, messages: Iterable[bytes]) -> None:
-        """In chunks of at most CHUNK_BYTES, with a pause after each."""
-        chunk: list[bytes] = []
-        n_bytes = 0
-        for message in messages:
-            if n_bytes + len(message) > CHUNK_BYTES:
-                self._send_chunk(b"".join(chunk))
-                self._channel.pause()
-                chunk, n_bytes = [], 0
-            chunk.append(message)
-            n_bytes += len(message)
-        self._send_chunk(b"".join(chunk))
-
-    def _send_chunk(self, data: bytes) -> None:
-        if not self._alive:
-            raise SwitchError("the switch is not connected any more")
-        try:
-            self._channel.send(data)
-        except OSError as error:
-            raise SwitchError(f"sending to the switch failed: {error}") from error
+        self._exchange.hang_up()
 
 
 def _is_step(step: BundleControl) -> TakeReply:

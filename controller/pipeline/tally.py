@@ -37,6 +37,9 @@ def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[
         for member in chain(now_members, (member for member in old_members if member not in now_members)):
             was, becomes = old_members.get(member), now_members.get(member)
             compare(was.flows if was else (), becomes.flows if becomes else ())
+    for key in chain(after.others, (key for key in before.others if key not in after.others)):
+        was_unit, unit = before.others.get(key), after.others.get(key)
+        compare(was_unit.flows if was_unit else (), unit.flows if unit else ())
     return gone, new
 
 

@@ -11,11 +11,17 @@ from dataclasses import replace
 from typing import TypeVar, assert_never, cast
 
 from controller.control import Change, DeleteObject, Document, Kind, NoSuchObject, PutObject, PutPolicy, Stored
-from controller.errors import PolicyError, Problem, pointer
-from controller.policy.check import Checker, Known
+from controller.errors import PolicyError, Problem
+from controller.policy import sections
+from controller.policy.check import Checker
+from controller.policy.document import LISTED, as_written, index_of, named, objects_of, with_object, without_object
 from controller.policy.findings import Findings
-from controller.policy.load import load_object, read
+from controller.policy.load import read
+from controller.policy.load_peers import Names, names_of
 from controller.policy.model import API_VERSION, Policy
+from controller.policy.sections import Section, read_object
+from controller.policy.users import sharers_of, users_of
+from controller.policy.values import shown
 
 T = TypeVar("T")
 
@@ -45,7 +51,7 @@ def _put_policy(stored: Stored, change: PutPolicy, checker: Checker) -> tuple[Do
     draft = read(change.document)
     if draft.problems:
         # What is sound is checked all the same, so that the user sees all problems at once.
-        across = Checker().check(draft.policy, Known(draft.networks, draft.hosts))
+        across = Checker().check(draft.policy, draft.names)
         _raise_any((*draft.problems, *across), change.document)
     document = cast(Document, change.document)
     if document == stored.document:
@@ -56,6 +62,12 @@ def _put_policy(stored: Stored, change: PutPolicy, checker: Checker) -> tuple[Do
         endpoints=_keep(draft.policy.endpoints, old.endpoints),
         hosts=_keep(draft.policy.hosts, old.hosts),
         overlay=draft.policy.overlay,
+        uplinks=_keep(draft.policy.uplinks, old.uplinks),
+        groups=_keep(draft.policy.groups, old.groups),
+        tiers=draft.policy.tiers,
+        rules=_keep(draft.policy.rules, old.rules),
+        rewrites=_keep(draft.policy.rewrites, old.rewrites),
+        defaults=draft.policy.defaults,
     )
     _raise_any(checker.check(policy), document)
     return document, policy
@@ -67,74 +79,92 @@ def _keep(new: Mapping[str, T], old: Mapping[str, T]) -> Mapping[str, T]:
 
 
 def _put_object(stored: Stored, change: PutObject) -> tuple[Document, Policy]:
-    findings = Findings()
-    policy = stored.policy
+    policy, name = stored.policy, change.name
     match change.kind:
         case "networks":
-            network = load_object("networks", change.name, change.value, findings)
-            if network is not None:
-                policy = replace(policy, networks={**policy.networks, change.name: network})
+            network = _read_object(sections.NETWORKS, stored, change)
+            policy = replace(policy, networks={**policy.networks, name: network})
         case "endpoints":
-            endpoint = load_object("endpoints", change.name, change.value, findings)
-            if endpoint is not None:
-                policy = replace(policy, endpoints={**policy.endpoints, change.name: endpoint})
+            endpoint = _read_object(sections.ENDPOINTS, stored, change)
+            policy = replace(policy, endpoints={**policy.endpoints, name: endpoint})
         case "hosts":
-            host = load_object("hosts", change.name, change.value, findings)
-            if host is not None:
-                policy = replace(policy, hosts={**policy.hosts, change.name: host})
+            policy = replace(policy, hosts={**policy.hosts, name: _read_object(sections.HOSTS, stored, change)})
+        case "uplinks":
+            policy = replace(policy, uplinks={**policy.uplinks, name: _read_object(sections.UPLINKS, stored, change)})
+        case "groups":
+            policy = replace(policy, groups={**policy.groups, name: _read_object(sections.GROUPS, stored, change)})
+        case "rules":
+            policy = replace(policy, rules={**policy.rules, name: _read_object(sections.RULES, stored, change)})
+        case "rewrites":
+            rewrite = _read_object(sections.REWRITES, stored, change)
+            policy = replace(policy, rewrites={**policy.rewrites, name: rewrite})
         case _:
             assert_never(change.kind)
-    findings.raise_any()
-    section = _section(stored.document, change.kind)
+    objects = objects_of(stored.document, change.kind)
     # Both values have been read, so that they cannot be equal as 1 and true are.
-    if change.name in section and section[change.name] == change.value:
+    if name in objects and objects[name] == named(change.kind, name, change.value):
         return stored.document, stored.policy
-    return _with(stored.document, change.kind, {**section, change.name: change.value}), policy
+    if name not in objects:
+        _raise_any(sharers_of(stored.policy, change.kind, name), stored.document)
+    return _headed(with_object(stored.document, change.kind, name, change.value)), policy
+
+
+def _read_object(section: Section[T], stored: Stored, change: PutObject) -> T:
+    """The object of a change, by itself. Raises PolicyError with paths in the whole document."""
+    kind, name, findings = change.kind, change.name, Findings()
+    value = named(kind, name, change.value)
+    at = (kind, index_of(stored.document, kind, name) if kind in LISTED else name)
+    if kind in LISTED and isinstance(value, dict) and value["name"] != name:
+        hint = "leave name out, or write the same"
+        findings.say((*at, "name"), f"{shown(value['name'])} is not {shown(name)}, which was to be put", hint)
+    found = read_object(section, name, (at, value), _with(names_of(stored.policy), kind, name), findings)
+    findings.raise_any()
+    assert found is not None
+    return found
+
+
+def _with(names: Names, kind: Kind, name: str) -> Names:
+    """The names as they are with the object that is put; a group may be wrong in being its own member."""
+    match kind:
+        case "networks":
+            return replace(names, networks={*names.networks, name})
+        case "endpoints":
+            return replace(names, endpoints={*names.endpoints, name})
+        case "groups":
+            return replace(names, groups={*names.groups, name})
+        case _:
+            return names
 
 
 def _delete_object(stored: Stored, change: DeleteObject) -> tuple[Document, Policy]:
-    section = _section(stored.document, change.kind)
-    if change.name not in section:
-        raise NoSuchObject(f"there is no {change.kind[:-1]} {change.name!r}")
+    kind, name = change.kind, change.name
+    if name not in objects_of(stored.document, kind):
+        raise NoSuchObject(f"there is no {kind[:-1]} {name!r}")
+    _raise_any(users_of(stored.policy, kind, name), stored.document)
     policy = stored.policy
-    match change.kind:
+    match kind:
         case "networks":
-            policy = replace(policy, networks=_without(policy.networks, change.name))
+            policy = replace(policy, networks=_without(policy.networks, name))
         case "endpoints":
-            policy = replace(policy, endpoints=_without(policy.endpoints, change.name))
+            policy = replace(policy, endpoints=_without(policy.endpoints, name))
         case "hosts":
-            policy = replace(policy, hosts=_without(policy.hosts, change.name))
+            policy = replace(policy, hosts=_without(policy.hosts, name))
+        case "uplinks":
+            policy = replace(policy, uplinks=_without(policy.uplinks, name))
+        case "groups":
+            policy = replace(policy, groups=_without(policy.groups, name))
+        case "rules":
+            policy = replace(policy, rules=_without(policy.rules, name))
+        case "rewrites":
+            policy = replace(policy, rewrites=_without(policy.rewrites, name))
         case _:
-            assert_never(change.kind)
-    if users := _users(stored.policy, change.kind, change.name):
-        _raise_any(users, stored.document)
-    return _with(stored.document, change.kind, _without(section, change.name)), policy
+            assert_never(kind)
+    return _headed(without_object(stored.document, kind, name)), policy
 
 
-def _users(policy: Policy, kind: Kind, name: str) -> list[Problem]:
-    """The endpoints that stand in the way of deleting a network or a host."""
-    problems: list[Problem] = []
-    for endpoint in policy.endpoints.values():
-        at = ("endpoints", endpoint.name)
-        if kind == "networks" and name in endpoint.networks:
-            where = ("networks", endpoint.networks.index(name)) if endpoint.shared else ("network",)
-            message = f"endpoint {endpoint.name!r} is a member of network {name!r}, which was to be deleted"
-            problems.append(Problem(pointer(*at, *where), message, "take it out of the network first"))
-        elif kind == "hosts" and name == endpoint.host:
-            message = f"endpoint {endpoint.name!r} is on host {name!r}, which was to be deleted"
-            problems.append(Problem(pointer(*at, "host"), message, "move it to another host first"))
-    return problems
-
-
-def _section(document: Document, kind: Kind) -> dict[str, object]:
-    """A section of a document that has been loaded before, which is why it is a mapping."""
-    return cast("dict[str, object]", document.get(kind, {}))
-
-
-def _with(document: Document, kind: Kind, section: Mapping[str, object]) -> Document:
-    """The document with another section; a new store's empty one gets its apiVersion by the way."""
-    header: Document = {} if "apiVersion" in document else {"apiVersion": API_VERSION}
-    return {**header, **document, kind: section}
+def _headed(document: Document) -> Document:
+    """The document with its apiVersion, which a new store's empty one does not have."""
+    return document if "apiVersion" in document else {"apiVersion": API_VERSION, **document}
 
 
 def _without(mapping: Mapping[str, T], name: str) -> dict[str, T]:
@@ -144,15 +174,4 @@ def _without(mapping: Mapping[str, T], name: str) -> dict[str, T]:
 def _raise_any(problems: tuple[Problem, ...] | list[Problem], document: object) -> None:
     """Raises PolicyError if there are problems, with paths that exist in the document as it is written."""
     if problems:
-        raise PolicyError(_as_written(problem, document) for problem in problems)
-
-
-def _as_written(problem: Problem, document: object) -> Problem:
-    """A Policy does not tell `network: green` from `networks: [green]`; the document does."""
-    parts = problem.path.split("/")
-    if len(parts) == 4 and parts[1] == "endpoints" and parts[3] == "network" and isinstance(document, dict):
-        endpoints = document.get("endpoints")
-        endpoint = endpoints.get(parts[2]) if isinstance(endpoints, dict) else None
-        if isinstance(endpoint, dict) and "network" not in endpoint:
-            return Problem(problem.path + "s/0", problem.message, problem.hint)
-    return problem
+        raise PolicyError(as_written(problem, document) for problem in problems)

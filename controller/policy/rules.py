@@ -60,7 +60,7 @@ NOT_MANAGED = Rule(
     "host {host} has no ovsdb, so that no interface can be made there", "give the host an ovsdb, or leave the key out"
 )
 
-UNKNOWN_NETWORK = Rule("there is no network {network}", "add it under networks, or leave the endpoint out")
+UNKNOWN_NETWORK = Rule("there is no network {network}", "add it under networks, or name another one")
 UNKNOWN_HOST = Rule("there is no host {host}", "add it under hosts, or leave the key out")
 
 PORT_TAKEN = Rule("endpoint {other} is on port {port} of host {host} already", "an endpoint has a port of its own")
@@ -94,9 +94,88 @@ TAG_TWICE = Rule(
     "give each a vlan of its own",
 )
 
+GATEWAY_OUTSIDE = Rule("gateway {address} is outside all cidrs of {network}", "choose an address in {cidrs}")
+GATEWAY_TAKEN = Rule(
+    "{address} belongs to endpoint {endpoint}, and is the gateway", "a gateway has an address of its own"
+)
+IP_OF_GATEWAY = Rule("{address} is the gateway of network {network}", "choose another one")
+ROUTED_TWICE = Rule(
+    "{address} in network {network} is also that of endpoint {other} in network {other_network}, and a router leads to "
+    "both: it could not be told whose it is",
+    "an address is unique among all networks with a router",
+)
+ROUTER_MAC = Rule("{mac} is the router's mac", "give the endpoint another one, or the router with defaults.router_mac")
+UNKNOWN_UPLINK = Rule("there is no uplink {uplink}", "add it under uplinks")
+UPLINK_PORT = Rule(
+    "{kind} {other} is on port {port}, and an uplink's port has nothing else on it",
+    "the name of another port; or name the host of each where two bridges have ports of that name",
+)
+UPLINK_ADDRESS_TWICE = Rule("{address} belongs to uplink {other} too", "an address is at one uplink")
+VIA_OUTSIDE = Rule("{via} is on none of the uplink's segments, {segments}", "a router that is on one of them")
+OUTSIDE_INSIDE = Rule(
+    "{address} lies in {cidr} of network {network}, and what is outside has no address of a network",
+    "choose an address outside all cidrs, or make those smaller",
+)
+
+NO_UPLINK = Rule("network {network} has no uplink, where addresses are rewritten", "give the network an uplink")
+UNKNOWN_ENDPOINT = Rule("there is no endpoint {endpoint}", "add it under endpoints, or name another one")
+TARGET_FOREIGN = Rule("endpoint {endpoint} is no member of network {network}", "name a member, or another network")
+TARGET_VERSION = Rule(
+    "endpoint {endpoint} has no IPv{version} address in network {network}", "give it one, or name another endpoint"
+)
+NO_VERSION = Rule(
+    "there is no IP version of which uplink {uplink} and all of the endpoints have an address",
+    "give them addresses of one version",
+)
+UPLINK_VERSION = Rule("uplink {uplink} has no IPv{version} address", "give it one, or use the other version here")
+OF_OTHER_UPLINK = Rule(
+    "{address} belongs to uplink {other}, and the network is at uplink {uplink}", "choose an address of its own uplink"
+)
+MASQUERADED = Rule(
+    "{address} is the source that many have at uplink {uplink}, so that it cannot lead to one",
+    "choose another address, or forward single ports of it",
+)
+FORWARD_TWICE = Rule(
+    "port {port} of {address} is forwarded by rewrite {other} already",
+    "one rewrite a port, with several targets",
+)
+ADDRESS_TWICE = Rule("rewrite {other} says already where {address} leads", "choose another address")
+STOOD_FOR_TWICE = Rule(
+    "rewrite {other} gives endpoint {endpoint} an outside address of this IP version already", "keep one of them"
+)
+SOURCE_TWICE = Rule("rewrite {other} says the same kind of thing of network {network} already", "keep one of them")
+
+UNKNOWN_PEER = Rule(
+    "nothing is called {name}", "the name of an endpoint, network or group of the document, outside, or an address"
+)
+AMBIGUOUS = Rule("{name} may be {kinds}", "give them different names")
+UNKNOWN_TIER = Rule("there is no tier {tier}", "one of {tiers}")
+TIER_MISSING = Rule("the rule is in no tier", "add tier, one of {tiers}")
+MANY_RULES = Rule("there are {count} rules; a policy has at most {most}", "use groups, lists and prefixes")
+MANY_TABLES = Rule(
+    "{tiers} tiers and {logs} rules that only log need more than {most} tables",
+    "use fewer tiers, or give log to rules that decide",
+)
+GROUP_CYCLE = Rule("the group is in itself: {cycle}", "leave one of them out")
+PAIR_TWICE = Rule("pair number {first} says already what holds from {origin} to {target}", "keep one of them")
+PAIR_ISOLATED = Rule(
+    "nothing can pass from {origin} to {target}: network {network} is isolated",
+    "write mode: routed for it, or leave the pair out",
+)
+PAIR_NO_UPLINK = Rule(
+    "nothing can pass from {origin} to {target}: network {network} has no uplink", "give it one, or leave the pair out"
+)
+PAIR_OUTSIDE = Rule("nothing passes from outside to outside", "leave the pair out")
+
+
+class Words(str):
+    """Text that stands in a message as it is; a plain str is a name, and stands in quotes."""
+
 
 def _words(value: object) -> str:
     """Names in quotes, lists of them with commas, addresses and numbers as they are."""
+    if isinstance(value, Words):
+        return str(value)
     if isinstance(value, tuple):
         return ", ".join(_words(item) for item in value)
     return shown(value) if isinstance(value, str) else str(value)

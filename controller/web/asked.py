@@ -5,12 +5,11 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
 from webob import Request
 
-from controller.control import Document, Kind, Stored
+from controller.control import Kind
 from controller.errors import Problem, pointer
 from controller.web.precondition import Preconditions
 from controller.web.problem import Refusal
@@ -78,8 +77,3 @@ def refuse_foreign_pages(request: Request) -> None:
         ours = False
     if not ours:
         raise Refusal(HTTPStatus.FORBIDDEN, "a web page of another origin may not change the policy")
-
-
-def section_of(stored: Stored, kind: Kind) -> Document:
-    """The objects of a kind by name, as they were written; none where the document does not mention the kind."""
-    return cast(Document, stored.document.get(kind) or {})

@@ -19,9 +19,10 @@ from controller.control import (
     RevisionConflict,
 )
 from controller.errors import PolicyError
+from controller.policy.document import objects_of
 from controller.policy.parse import parse_document
 from controller.web import body
-from controller.web.asked import Asked, section_of
+from controller.web.asked import Asked
 from controller.web.calls import InThread
 from controller.web.precondition import Preconditions, conflict, entity_tag
 from controller.web.problem import Refusal, counted
@@ -89,7 +90,7 @@ class Changing:
         """
         for attempt in range(_ATTEMPTS):
             stored = self._control.current()
-            existed = isinstance(change, PutPolicy) or change.name in section_of(stored, change.kind)
+            existed = isinstance(change, PutPolicy) or change.name in objects_of(stored.document, change.kind)
             reason = preconditions.fail(stored.revision, existed)
             if reason is not None:
                 raise conflict(reason, stored.revision)

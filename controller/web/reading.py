@@ -11,9 +11,10 @@ from webob import Response
 from controller import __version__
 from controller.control import Control, FlowView, NoSuchObject, PortsAs, Stored
 from controller.errors import Problem, pointer
+from controller.policy.document import objects_of, section_of
 from controller.policy.meaning import matrix
 from controller.web import routes
-from controller.web.asked import Asked, section_of
+from controller.web.asked import Asked
 from controller.web.calls import InThread
 from controller.web.flow_stream import json_flows, msgpack_flows
 from controller.web.precondition import entity_tag
@@ -43,14 +44,14 @@ class Reading:
 
     def collection(self, asked: Asked) -> Response:
         stored = self._control.current()
-        return self._document(asked, stored, section_of(stored, asked.kind), ANSWERS_WITH_YAML)
+        return self._document(asked, stored, section_of(stored.document, asked.kind), ANSWERS_WITH_YAML)
 
     def one_object(self, asked: Asked) -> Response:
         stored = self._control.current()
-        section = section_of(stored, asked.kind)
-        if asked.name not in section:
+        objects = objects_of(stored.document, asked.kind)
+        if asked.name not in objects:
             raise NoSuchObject(f"there is no {asked.kind[:-1]} of this name")
-        return self._document(asked, stored, section[asked.name], ANSWERS_WITH_YAML)
+        return self._document(asked, stored, objects[asked.name], ANSWERS_WITH_YAML)
 
     def revisions(self, asked: Asked) -> Response:
         kept = self._control.revisions()

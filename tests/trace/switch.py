@@ -67,6 +67,10 @@ class Switch:
         target = f"unix:{self._directory}/{BRIDGE}.mgmt"
         self.run("ovs-ofctl", "-O", "OpenFlow14", "--bundle", "replace-flows", target, "-", stdin=text)
 
+    def forget_connections(self) -> None:
+        """Empty conntrack."""
+        self._control.call("dpctl/flush-conntrack")
+
     def dump(self, table: int) -> list[str]:
         """The flows of a table, without statistics."""
         target = f"unix:{self._directory}/{BRIDGE}.mgmt"

@@ -14,7 +14,8 @@ from controller.flow.actions import Output
 from controller.flow.flow import Flow
 from controller.openflow.decode import PORT, decode_flow_stats
 from controller.openflow.decode_flow import decode_flow_stats_entry
-from controller.openflow.session import CHUNK_BYTES, PortChange
+from controller.openflow.exchange import CHUNK_BYTES
+from controller.openflow.session import PortChange
 from controller.switch import FlowDump
 from tests.trace.switch import BRIDGE, Switch, running_switch
 from tests.wire.channel import Connection, accepted

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from controller.flow.actions import Action, Clone, Load, PopVlan, Resubmit, SetField
 from controller.flow.fields import FROM_HOST, IN_PORT, NETWORK, TUN_ID, VLAN_VID
 from controller.flow.flow import Flow
+from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import MemberView, NetworkView, SharedView
 
@@ -63,15 +64,21 @@ def _shared(emit: Emit, view: SharedView) -> Iterator[Flow]:
         )
 
 
+def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    into = (SetField(NETWORK.field, view.number),)
+    yield _classify(emit, view.port, None, into, view.origin, "what comes in here is from the outside")
+
+
 CLASSIFY = Stage(
     name="classify",
     purpose="Port and tag decide the network. An unknown port, and a tag that the port does not carry, end here.",
     matches=frozenset({IN_PORT, TUN_ID, VLAN_VID}),
     writes=frozenset({FROM_HOST.field, NETWORK.field, VLAN_VID}),
     next=("source_mac",),
-    priorities={"port": Priority(100, "a port of an endpoint, with or without its tag")},
+    priorities={"port": Priority(100, "a port of an endpoint or an uplink, with or without its tag")},
     miss=Miss("no endpoint is bound to this port, or the port does not carry this tag"),
     network=_network,
     member=_member,
     shared=_shared,
+    uplink=_uplink,
 )

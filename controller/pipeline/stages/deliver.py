@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from controller.flow.actions import Action, Clone, Output, PushVlan, SetField
 from controller.flow.fields import NETWORK, OUT_PORT, TUN_ID, VLAN_VID
 from controller.flow.flow import Flow
+from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.stages.classify import PRESENT
 from controller.pipeline.view import MemberView, NetworkView
@@ -44,6 +45,10 @@ def _deliver(emit: Emit, network: int, port: int, tag: int | None, origin: str, 
     return emit("member", (OUT_PORT(port), NETWORK(network)), actions, origin=origin, why=why)
 
 
+def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    yield _deliver(emit, view.number, view.port, None, view.origin, "the outside receives plain frames")
+
+
 DELIVER = Stage(
     name="deliver",
     purpose="The frame leaves through the port, if the port is in the frame's network; tagged where the member is.",
@@ -55,4 +60,5 @@ DELIVER = Stage(
     outputs=True,
     network=_network,
     member=_member,
+    uplink=_uplink,
 )

@@ -29,6 +29,7 @@ from controller.flow.fields import (
     Term,
 )
 from controller.flow.flow import Flow
+from controller.pipeline.ip_fields import NOBODYS, fields_of, prefix
 from controller.pipeline.protocols import (
     ARP,
     ARP_REPLY,
@@ -59,10 +60,10 @@ _DHCP_WHY = "a DHCP client has no address yet (RFC 2131 section 4.1)"
 
 
 def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
-    yield emit("dhcp", _DHCP, goto="forward", origin="", why=_DHCP_WHY)
+    yield emit("dhcp", _DHCP, goto="unsnat", origin="", why=_DHCP_WHY)
     # Open vSwitch reads arp_op 0 in ARP that is not about Ethernet and IPv4; other readers may be less strict.
     request, reply = (ETH_TYPE(ARP), ARP_OP(ARP_REQUEST)), (ETH_TYPE(ARP), ARP_OP(ARP_REPLY))
-    onward = (((ETH_TYPE(IPV4),), "forward"), (request, "answer"), (reply, "answer"), ((ETH_TYPE(IPV6),), "source_nd"))
+    onward = (((ETH_TYPE(IPV4),), "unsnat"), (request, "answer"), (reply, "answer"), ((ETH_TYPE(IPV6),), "source_nd"))
     for conditions, goto in onward:
         yield emit(
             "learned",
@@ -86,7 +87,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
             "own",
             (*here, ETH_TYPE(IPV4), IPV4_SRC(ip)),
             _ipv4_mark(member, ip),
-            goto="forward",
+            goto="unsnat",
             origin=member.origin,
             why="the member speaks from its own IPv4 address",
         )
@@ -125,9 +126,32 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
             why="duplicate address detection and multicast listener reports come from :: (RFC 4862, RFC 3810)",
         )
     if member.shared is not None:
-        yield emit("own", (*here, *_DHCP), _ipv4_mark(member, 0), goto="forward", origin=member.origin, why=_DHCP_WHY)
+        yield emit("own", (*here, *_DHCP), _ipv4_mark(member, 0), goto="unsnat", origin=member.origin, why=_DHCP_WHY)
     if member.open:
         yield from _declared_elsewhere(emit, member)
+    yield from _beyond(emit, member, here)
+
+
+def _beyond(emit: Emit, member: MemberView, here: tuple[Term, ...]) -> Iterator[Flow]:
+    """What a member that is a router of its own may send besides: nothing from where its networks are."""
+    for cidr in member.endpoint.routes:
+        fields = fields_of(cidr)
+        yield emit(
+            "beyond",
+            (*here, fields.is_it, *prefix(fields.source, cidr)),
+            goto="unsnat",
+            origin=member.origin,
+            why="the member is a router, and the sender is behind it",
+        )
+    if member.endpoint.routes:
+        for cidr in (*member.network.cidrs, *member.beside, *NOBODYS):
+            fields = fields_of(cidr)
+            yield emit(
+                "inside",
+                (*here, fields.is_it, *prefix(fields.source, cidr)),
+                origin=member.origin,
+                why="a router's own networks are not behind it",
+            )
 
 
 def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
@@ -193,12 +217,14 @@ SOURCE_IP = Stage(
         }
     ),
     writes=frozenset({SENDER_SET.field}),
-    next=("source_nd", "answer", "forward"),
+    next=("source_nd", "answer", "unsnat"),
     priorities={
         "own": Priority(300, "a member with its own address, or without one yet"),
         "full": Priority(270, "a MAC that was neither declared nor learned, on a port that learns"),
         "dhcp": Priority(250, "a member that has no address yet"),
         "declared": Priority(200, "a declared address on a port that learns"),
+        "inside": Priority(170, "an address of a network, from a member that is a router"),
+        "beyond": Priority(160, "an address behind a member that is a router"),
         "learned": Priority(100, "any other address on a port that learns"),
     },
     miss=Miss("the source address is not the member's own, or the ethertype is not listed"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from controller.errors import Problem
 from controller.mac import Mac
 from controller.policy import rules
-from controller.policy.check import Checker, Known, check
+from controller.policy.check import Checker, check
 from controller.policy.load import load, read
 from controller.policy.model import API_VERSION, Address, Attach, Endpoint, Members, Network, Policy, Vlan, Vni, ips_in
 
@@ -117,7 +117,7 @@ def test_names_of_objects_that_could_not_be_read_are_not_unknown() -> None:
             },
         }
     )
-    problems = Checker().check(draft.policy, Known(draft.networks, draft.hosts))
+    problems = Checker().check(draft.policy, draft.names)
     assert [problem.path for problem in problems] == ["/endpoints/c/ips/0"]
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from controller.errors import PolicyError, Problem
 from controller.mac import Mac
+from controller.policy.fields import LATER
 from controller.policy.findings import Nearest
-from controller.policy.load import KEYS, LATER, load, read
+from controller.policy.load import KEYS, load, read
 from controller.policy.model import (
     API_VERSION,
     Attach,

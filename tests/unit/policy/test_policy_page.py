@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from controller.policy import rules
-from controller.policy.check import JOINED_MAX, MEMBERS_MAX, check
-from controller.policy.load import KEYS, LATER, MAC_AGE_MAX_S, MACS_PER_PORT_MAX, load
+from controller.policy.check import check
+from controller.policy.check_network import MEMBERS_MAX
+from controller.policy.check_shared import JOINED_MAX
+from controller.policy.fields import LATER
+from controller.policy.load import KEYS, load
+from controller.policy.load_network import MAC_AGE_MAX_S, MACS_PER_PORT_MAX
 from controller.policy.model import Network
 from controller.policy.parse import KEY_MAX, MEDIA_TYPES, parse_document
 from controller.policy.plain import DEPTH_MAX
