@@ -8,6 +8,7 @@ from typing import Final
 from controller.flow.packet import ETH_ARP, ETH_IPV4, Packet
 from controller.mac import Mac
 from controller.policy.meaning.answering import ARP_REPLY, ARP_REQUEST, asks_arp, asks_neighbor
+from controller.policy.meaning.connections import target_of
 from controller.policy.meaning.here import Here, addresses, is_group
 from controller.policy.model import Attach, Endpoint, Members
 
@@ -43,6 +44,7 @@ def refuse_target(here: Here, target: Endpoint, frame: Packet) -> str:
         return ""
     if frame.eth_type == ETH_IPV4:
         passes = frame.get("ip_dst") in _ipv4_targets(here, target) or frame.get("ip_dst") >> 28 == 0xE
+        passes = passes or here.is_beyond(target, target_of(frame))
     elif frame.eth_type == ETH_ARP:
         tpa = frame.get("arp_tpa")
         is_known = frame.get("arp_op") in (ARP_REQUEST, ARP_REPLY)
@@ -51,6 +53,7 @@ def refuse_target(here: Here, target: Endpoint, frame: Packet) -> str:
     else:
         own = addresses(target, here.network, 6)
         passes = frame.get("ipv6_dst") in own or is_group(frame.get("ipv6_dst"))
+        passes = passes or here.is_beyond(target, target_of(frame))
     return "" if passes else "it is not addressed to it"
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Final
 
 from controller.flow.packet import ADVERT, ETH_ARP, ETH_IPV4, ETH_IPV6, ICMPV6, SOLICIT, UDP, Packet
 from controller.mac import Mac
 from controller.policy.meaning.answering import ARP_REPLY, ARP_REQUEST
-from controller.policy.meaning.here import Here, Learned, addresses, is_group
+from controller.policy.meaning.connections import source_of
+from controller.policy.meaning.here import Here, addresses, is_group
 from controller.policy.model import Endpoint
 
 _ROUTER_ADVERT: Final = 134
@@ -63,6 +63,8 @@ def _refuse_ipv4_source(here: Here, sender: Endpoint, frame: Packet) -> str:
         return ""
     if all(frame.get(name) == value for name, value in _DHCP.items()):
         return ""
+    if here.is_beyond(sender, source_of(frame)):
+        return ""
     return f"the IPv4 source is not one of {sender.name}"
 
 
@@ -79,11 +81,12 @@ def _refuse_arp_source(here: Here, sender: Endpoint, mac: Mac, frame: Packet) ->
 
 def _refuse_ipv6_source(here: Here, sender: Endpoint, mac: Mac, frame: Packet) -> str:
     own = addresses(sender, here.network, 6)
-    if not own:
+    is_beyond = here.is_beyond(sender, source_of(frame))
+    if not own and not is_beyond:
         return f"{sender.name} has no IPv6 address"
     source = frame.get("ipv6_src")
     is_icmp = frame.get("nw_proto") == ICMPV6
-    if source not in own and not (source == 0 and is_icmp and is_group(frame.get("ipv6_dst"))):
+    if source not in own and not is_beyond and not (source == 0 and is_icmp and is_group(frame.get("ipv6_dst"))):
         return f"the IPv6 source is not one of {sender.name}"
     if is_icmp and (reason := _refuse_discovery(frame)):
         return reason
@@ -111,10 +114,10 @@ def _refuse_discovery(frame: Packet) -> str:
     return ""
 
 
-def learn(here: Here, sender: Endpoint, frame: Packet) -> tuple[Learned, str]:
+def refuse_learning(here: Here, sender: Endpoint, frame: Packet) -> str:
+    """Why a learning port may not have this MAC; "" if it has it, or has room for it."""
     port, name = here.bindings[sender.name], here.network.name
-    key = (name, Mac(frame.eth_src))
     mine = [known for known, where in here.learned.items() if where == port and known[0] == name]
-    if key not in mine and len(mine) >= here.network.macs_per_port:
-        return here.learned, f"{sender.name} has {here.network.macs_per_port} MACs already"
-    return MappingProxyType({**here.learned, key: port}), ""
+    if (name, Mac(frame.eth_src)) not in mine and len(mine) >= here.network.macs_per_port:
+        return f"{sender.name} has {here.network.macs_per_port} MACs already"
+    return ""
