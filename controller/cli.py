@@ -72,6 +72,7 @@ it. These commands talk to a running controller over REST (docs/REST.md), and br
         epilog=f"""\
 examples:
   tripoint lab run topologies/three_point_untagged.yaml   a whole lab: hosts, policy, packets, reachability matrix
+  tripoint policy check policy.yaml                       what is wrong with it; no controller is asked
   tripoint policy plan policy.yaml                        what would change; nothing is sent
   tripoint policy apply policy.yaml                       make it so, and wait until it is in force
   tripoint status                                         what is in force on which bridge
@@ -112,7 +113,7 @@ Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 
 def _add_policy(commands: Commands[argparse.ArgumentParser], asking: argparse.ArgumentParser) -> None:
-    policy = commands.add_parser("policy", help="plan, apply or show the policy", allow_abbrev=False)
+    policy = commands.add_parser("policy", help="check, plan, apply or show the policy", allow_abbrev=False)
     verbs = policy.add_subparsers(title="commands", metavar="COMMAND", required=True)
     plan = _leaf(
         verbs, "plan", "what a policy would change", cli_commands.plan, asking,
@@ -127,10 +128,15 @@ def _add_policy(commands: Commands[argparse.ArgumentParser], asking: argparse.Ar
         "  generate-policy | tripoint policy apply\n"
         "  tripoint policy apply policy.yaml --if-match 17    only if nobody changed it since revision 17",
     )  # fmt: skip
-    for verb in (plan, apply):
+    check = _leaf(
+        verbs, "check", "whether a file is a policy; no controller is asked", cli_commands.check, asking,
+        "  tripoint policy check policy.yaml\n  tripoint policy check policy.yaml --json",
+    )  # fmt: skip
+    for verb in (check, plan, apply):
         verb.add_argument(
             "file", metavar="FILE", nargs="?", default="-", help="YAML, .json or .msgpack (- is standard input)"
         )
+    for verb in (plan, apply):
         verb.add_argument("--if-match", metavar="N", type=_revision, help="the revision that the policy must be at")
     show = _leaf(
         verbs, "show", "the policy that is stored", cli_commands.policy, asking,
@@ -160,6 +166,15 @@ def _add_questions(commands: Commands[argparse.ArgumentParser], asking: argparse
         "  tripoint matrix\n  tripoint matrix web1 web2 nas",
     )  # fmt: skip
     matrix.add_argument("endpoint", metavar="ENDPOINT", nargs="*", help="only these; all if none is named (up to 200)")
+    _leaf(
+        commands, "rules", "every rule in force, and what it has counted", cli_commands.rules, asking,
+        "  tripoint rules\n  watch tripoint rules",
+    )  # fmt: skip
+    log = _leaf(
+        commands, "log", "what rules that log have seen", cli_commands.log, asking,
+        "  tripoint log\n  tripoint log --follow\n  tripoint log --follow --json | jq .rule",
+    )  # fmt: skip
+    log.add_argument("--follow", action="store_true", help="go on with what is still to come, until Ctrl-C")
     flows = _leaf(
         commands, "flows", "the flows and the policy sentence each comes from", cli_commands.flows, asking,
         "  tripoint flows --bridge br0 --stage classify\n  tripoint flows --origin /endpoints/web1",

@@ -10,6 +10,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
 from typing import cast
@@ -17,6 +18,7 @@ from typing import cast
 import controller
 from controller import cli_text
 from controller.client import Answer, Asking, Client, Refused, Unreachable
+from controller.errors import Problem
 
 
 class Exit(IntEnum):
@@ -29,6 +31,10 @@ class Exit(IntEnum):
     CONFLICT = 4
     INTERRUPTED = 130
     BROKEN_PIPE = 141
+
+
+HEARTBEATS_S = 60.0
+"""A controller that is followed says something at least every 15 seconds."""
 
 
 class UsageError(Exception):
@@ -83,6 +89,25 @@ def _policy_body(chosen: argparse.Namespace) -> tuple[bytes, str]:
         raise UsageError(f"{chosen.file}: {error.strerror}") from error
     kinds = {".json": "application/json", ".msgpack": "application/msgpack"}
     return content, kinds.get(Path(chosen.file).suffix.lower(), "application/yaml")
+
+
+def check(chosen: argparse.Namespace) -> int:
+    """The document is examined here; no controller is asked."""
+    content, media_type = _policy_body(chosen)
+    # Imported here, because reading documents takes longer to import than all other commands take.
+    found = importlib.import_module("controller.policy.examine").examine(content, media_type or None)
+    problems: tuple[Problem, ...] = found.problems
+    if chosen.json:
+        print(json.dumps(asdict(found), indent=2))
+    elif problems:
+        fail(
+            Exit.USAGE, f"no policy: there {'is 1 problem' if len(problems) == 1 else f'are {len(problems)} problems'}"
+        )
+        for problem in problems:
+            print(f"  {cli_text.problem(problem)}", file=sys.stderr)
+    else:
+        print("\n".join([*cli_text.warnings(map(asdict, found.warnings)), "it is a policy"]))
+    return Exit.USAGE if problems else Exit.OK
 
 
 def _put(chosen: argparse.Namespace, plan: bool) -> Answer:
@@ -146,6 +171,27 @@ def flows(chosen: argparse.Namespace) -> int:
 def matrix(chosen: argparse.Namespace) -> int:
     names = ",".join(name for word in chosen.endpoint for name in word.split(",")) or None
     _show(chosen, _ask(chosen, Asking("GET", "/v1/matrix", {"endpoints": names})), cli_text.matrix)
+    return Exit.OK
+
+
+def rules(chosen: argparse.Namespace) -> int:
+    _show(chosen, _ask(chosen, Asking("GET", "/v1/rules")), cli_text.rules)
+    return Exit.OK
+
+
+def log(chosen: argparse.Namespace) -> int:
+    """Line by line, as they come; with --follow until somebody ends it."""
+    follow = "true" if chosen.follow else None
+    timeout_s = max(chosen.timeout, HEARTBEATS_S) if chosen.follow else chosen.timeout
+    asking = Asking("GET", "/v1/log", {"follow": follow}, accept="application/x-ndjson")
+    for line in Client(chosen.server, timeout_s).lines(asking):
+        if chosen.json:
+            print(line.decode("utf-8", "replace").rstrip("\n"), flush=True)
+        else:
+            _show(chosen, Answer(200, line), cli_text.rule_event)
+            sys.stdout.flush()
+    if chosen.follow:
+        raise Unreachable(f"{chosen.server} has ended the log")
     return Exit.OK
 
 

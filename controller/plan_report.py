@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.carriers import Carriers
 from controller.control import SHOWN, BridgePlan, Document, HostPlanned, Pair, PlanReport, Stored
 from controller.diff import Difference
+from controller.errors import Problem
 from controller.flow.flow import Flow
 from controller.host_plan import HostPlan
 from controller.inventory import Bindings
 from controller.pipeline.compile import Compiled
+from controller.pipeline.rulebook import Rulebook
 from controller.policy.meaning import pairs_of
 from controller.policy.model import Dpid, Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a change would make of everything: computed, not in effect."""
+    """What a change would make of everything: computed, not in effect. warnings: with paths in the document."""
 
     document: Document
     policy: Policy
     bindings: Bindings
+    carriers: Carriers
+    book: Rulebook
     compiled: Mapping[Dpid, Compiled]
     differences: Mapping[Dpid, Difference[int, Flow]]
     hosts: HostPlan
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +76,5 @@ def report_plan(stored: Stored, draft: Draft, standing: Standing) -> PlanReport:
         unreachable_count=len(lost),
         reachable=tuple(Pair(*pair) for pair in gained[:SHOWN]),
         unreachable=tuple(Pair(*pair) for pair in lost[:SHOWN]),
+        warnings=draft.warnings,
     )

@@ -15,7 +15,7 @@ from controller.flow.fields import XXREG3, Term
 from controller.flow.flow import Flow
 from controller.openflow.decode import FLOW_STATS
 from controller.openflow.decode_actions import UnknownFlow, decode_actions, field_of, pieces
-from controller.openflow.oxm import HAS_MASK, XXREG3_PARTS
+from controller.openflow.oxm import XXREG3_PARTS, split_match
 from controller.openflow.protocol import FlowCommand, Message
 
 _FLOW_MOD: Final = Struct("!8xQ8xBB4xH16x")
@@ -65,20 +65,9 @@ def _flow(table: int, priority: int, data: bytes) -> Flow:
 
 def decode_match(data: bytes) -> tuple[Term, ...]:
     """The conditions of an ofp_match; bytes beyond the length it says are ignored."""
-    end = _TYPE_LENGTH.unpack_from(data)[1]
-    terms, offset = [], 4
+    terms: list[Term] = []
     long_value = long_mask = 0
-    while offset < end:
-        head = int.from_bytes(data[offset : offset + 4], "big")
-        n_octets = head & 0xFF
-        body = data[offset + 4 : offset + 4 + n_octets]
-        offset += 4 + n_octets
-        if head & HAS_MASK:
-            n_octets //= 2
-            head -= HAS_MASK + n_octets
-            value, mask = int.from_bytes(body[:n_octets], "big"), int.from_bytes(body[n_octets:], "big")
-        else:
-            value, mask = int.from_bytes(body, "big"), (1 << 8 * n_octets) - 1
+    for head, value, mask in split_match(data, 0, _TYPE_LENGTH.unpack_from(data)[1]):
         if head in XXREG3_PARTS:
             long_value |= value << XXREG3_PARTS[head]
             long_mask |= mask << XXREG3_PARTS[head]

@@ -15,6 +15,8 @@ MAX_MESSAGE_BYTES: Final = 0xFFFF
 MAX_XID: Final = 0xFFFFFFFF
 
 TABLE_ALL: Final = 0xFF
+CONTROLLER_PORT: Final = 0xFFFFFFFD
+"""OFPP_CONTROLLER: where a packet comes from that the controller has made."""
 PORT_ANY: Final = 0xFFFFFFFF
 GROUP_ANY: Final = 0xFFFFFFFF
 NO_BUFFER: Final = 0xFFFFFFFF
@@ -42,11 +44,13 @@ class Message(IntEnum):
     PACKET_IN = 10
     FLOW_REMOVED = 11
     PORT_STATUS = 12
+    PACKET_OUT = 13
     FLOW_MOD = 14
     MULTIPART_REQUEST = 18
     MULTIPART_REPLY = 19
     BARRIER_REQUEST = 20
     BARRIER_REPLY = 21
+    METER_MOD = 29
     ROLE_STATUS = 30
     TABLE_STATUS = 31
     REQUESTFORWARD = 32
@@ -71,6 +75,13 @@ class FlowCommand(IntEnum):
     ADD = 0
     DELETE = 3
     DELETE_STRICT = 4
+
+
+class MeterCommand(IntEnum):
+    """OFPMC_*: what a meter-mod does."""
+
+    ADD = 0
+    MODIFY = 1
 
 
 class NiciraAction(IntEnum):

@@ -10,15 +10,16 @@ rest; so a barrier stands before the commit, and one error is enough to discard 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
 from controller.errors import SwitchError
-from controller.flow.actions import SetField
+from controller.flow.actions import Action, SetField
 from controller.flow.fields import ETH_TYPE, ICMPV6_CODE, ICMPV6_TYPE, IP_PROTO, ND_OPTIONS_TYPE, ND_RESERVED
 from controller.flow.flow import OWNER, OWNER_LEARNED, Flow, owner_of
+from controller.flow.meters import RATES_PPS
 from controller.flow.packet import ADVERT, ETH_IPV6, ICMPV6, SOLICITED_OVERRIDE, TLL_OPTION
 from controller.openflow import requests
 from controller.openflow.changes import Changes
@@ -27,6 +28,7 @@ from controller.openflow.decode import (
     PortReason,
     PortStatus,
     bundle_step,
+    decode_counters,
     decode_error,
     decode_flow_stats,
     decode_port_status,
@@ -37,9 +39,11 @@ from controller.openflow.decode import (
     multipart_type,
 )
 from controller.openflow.exchange import CHUNK_BYTES, Channel, Exchange
+from controller.openflow.packets import decode_packet_in, encode_packet_out
 from controller.openflow.pending import AnswerTimeout, MakeWaiter, Request, TakeReply
-from controller.openflow.protocol import BundleControl, Message, Multipart
-from controller.switch import FlowDump, ForeignFlow
+from controller.openflow.protocol import BundleControl, Message, MeterCommand, Multipart
+from controller.openflow.search import Search
+from controller.switch import FlowDump, ForeignFlow, PacketIn
 
 LOG = logging.getLogger(__name__)
 
@@ -70,7 +74,11 @@ class PortChange:
 
 
 class Session:
-    """Implements `Switch`. on_port_change is called in the receive loop: it must not ask the switch anything itself.
+    """Implements `Switch`.
+
+    on_port_change and on_packet_in are called in the receive loop: they must not wait, nor ask the switch anything or
+    send to it. A switch may hand over packets without end: on_packet_in bounds what it keeps. Without it they are
+    dropped.
 
     `receive` raises SwitchError where what the switch says cannot be believed; then the connection has to end.
     """
@@ -83,6 +91,7 @@ class Session:
         dpid: int,
         peer: str,
         on_port_change: Callable[[PortChange], None] | None = None,
+        on_packet_in: Callable[[PacketIn], None] | None = None,
         timeout_s: float = ANSWER_TIMEOUT_S,
         learned_table: int | None = None,
     ) -> None:
@@ -93,6 +102,7 @@ class Session:
         self._dpid = dpid
         self._peer = peer
         self._on_port_change = on_port_change
+        self._on_packet_in = on_packet_in
         self._learned_table = learned_table
         self._bundles = 0
         self._unpaused_bytes = 0
@@ -132,6 +142,9 @@ class Session:
             self._exchange.send([requests.echo_reply(message)])
         elif kind == Message.PORT_STATUS:
             self._note_port(decode_port_status(message))
+        elif kind == Message.PACKET_IN:
+            if self._on_packet_in is not None:
+                self._on_packet_in(decode_packet_in(message))
         elif kind == Message.ERROR:
             self._note_error(decode_error(message))
         else:
@@ -173,6 +186,7 @@ class Session:
     def prepare(self) -> None:
         self._exchange.send((requests.set_config(0),))
         self._exchange.ask(requests.barrier_request, _is_barrier_reply, "barrier")
+        self._set_meters()
         # The switch asks its datapath only when such a flow is to be installed.
         try:
             self.apply((_ADVERTISES,), ())
@@ -183,6 +197,26 @@ class Session:
         else:
             self.apply((), (_ADVERTISES.cookie,))
             self._advertises = True
+
+    def _set_meters(self) -> None:
+        """Each is added, which the switch refuses where it is there, and then set."""
+        rates = sorted(RATES_PPS.items())
+        with (
+            self._exchange.opened(len(rates), None) as added,
+            self._exchange.opened(len(rates), None) as changed,
+            self._exchange.opened(1, _is_barrier_reply) as barrier,
+        ):
+            self._exchange.send(
+                requests.meter_mod(command, punt, rate_pps, xid)
+                for command, request in ((MeterCommand.ADD, added), (MeterCommand.MODIFY, changed))
+                for xid, (punt, rate_pps) in enumerate(rates, request.first)
+            )
+            self._exchange.send((requests.barrier_request(barrier.first),))
+            barrier.wait(self._exchange.timeout_s, "meters")
+        if changed.n_errors:
+            # Not a reason to leave it alone: all that does not go to the controller works as ever.
+            why = "; ".join(sorted({str(error) for _, error in added.errors}))
+            LOG.warning("switch without meters, it hands over packets unlimited dpid=%016x error=%s", self._dpid, why)
 
     def read_ports(self) -> Mapping[str, int]:
         found: dict[int, str] = {}
@@ -220,30 +254,52 @@ class Session:
         return FlowDump(frozenset(cookies), n_learned, tuple(foreign))
 
     def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
-        wanted = tuple(cookies)
-        found: set[int] = set()
-        n_open = len(wanted)
+        search = Search(cookies)
+        self._ask_by_cookie(search.cookies, _of_kind(Multipart.FLOW, search.take), Search.WHAT)
+        return search.found
+
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
+        wanted = None if cookies is None else tuple(cookies)
+        found: dict[int, tuple[int, int]] = {}
+        n_open = 1 if wanted is None else len(wanted)
 
         def take(part: bytes) -> bool:
             nonlocal n_open
-            found.update(cookie for cookie, *_ in decode_flow_stats(part))
+            found.update(decode_counters(part))
+            if len(found) > MOST_FLOWS:
+                raise SwitchError(f"it says that it has more than {MOST_FLOWS} flows")
             n_open -= not has_more(part)
             return n_open == 0
 
-        if wanted:
-            with self._exchange.opened(len(wanted), _of_kind(Multipart.FLOW, take)) as request:
-                self._exchange.send(
-                    requests.flow_stats_request(xid, cookie) for xid, cookie in enumerate(wanted, request.first)
-                )
-                request.wait(self._exchange.timeout_s, f"looking for {len(wanted)} flows")
-        return frozenset(found.intersection(wanted))
+        if wanted is None:
+            self._exchange.ask(requests.own_flow_stats_request, _of_kind(Multipart.FLOW, take), "counters")
+            return {cookie: count for cookie, count in found.items() if owner_of(cookie) == OWNER}
+        self._ask_by_cookie(wanted, _of_kind(Multipart.FLOW, take), "counters of")
+        return {cookie: found[cookie] for cookie in wanted if cookie in found}
+
+    def _ask_by_cookie(self, cookies: Sequence[int], take: TakeReply, what: str) -> None:
+        if not cookies:
+            return
+        with self._exchange.opened(len(cookies), take) as request:
+            first = request.first
+            self._exchange.send(requests.flow_stats_request(xid, cookie) for xid, cookie in enumerate(cookies, first))
+            request.wait(self._exchange.timeout_s, f"{what} {len(cookies)} flows")
 
     # -- what we change
 
-    def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
+        self._exchange.send((encode_packet_out(actions, frame, 0),))
+
+    def apply(
+        self,
+        add: Sequence[Flow],
+        remove: Sequence[int],
+        foreign: Sequence[ForeignFlow] = (),
+        verify: Collection[int] = (),
+    ) -> frozenset[int]:
         changes = Changes(tuple(remove), tuple(foreign), tuple(add))
         if not len(changes):
-            return
+            return self.find_flows(verify)
         self._bundles = self._bundles % MAX_BUNDLE + 1
         bundle = self._bundles
         with (
@@ -263,11 +319,20 @@ class Session:
             except Exception:
                 self._discard(bundle)
                 raise
-            self._commit(bundle, changes, gathered)
+            search = Search(verify)
+            with self._exchange.opened(max(len(search.cookies), 1), _of_kind(Multipart.FLOW, search.take)) as looking:
+                self._commit(bundle, changes, gathered, search.messages(looking.first))
+                if search.cookies:
+                    looking.wait(self._exchange.timeout_s, f"{Search.WHAT} {len(search.cookies)} flows")
+            return search.found
 
-    def _commit(self, bundle: int, changes: Changes, gathered: Request) -> None:
+    def _commit(self, bundle: int, changes: Changes, gathered: Request, behind: Iterable[bytes]) -> None:
+        """behind: what is sent with it; the switch answers in order."""
+        step = BundleControl.COMMIT_REQUEST
         try:
-            self._control(BundleControl.COMMIT_REQUEST, bundle)
+            with self._exchange.opened(1, _is_step(step)) as committed:
+                self._exchange.send(chain((requests.bundle_control(step, bundle, committed.first),), behind))
+                committed.wait(self._exchange.timeout_s, "bundle commit")
         except AnswerTimeout as error:
             # Whether the bundle is in force is not known, and this method promises that it is known: a new connection
             # begins with a dump.

@@ -43,8 +43,8 @@ class Rulebook:
 NO_BOOK = Rulebook()
 
 
-def make_rulebook(policy: Policy) -> Rulebook:
-    """NO_BOOK for a policy whose networks are all isolated and that has no rules."""
+def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
+    """NO_BOOK for a policy that has isolated networks only and no rules. before: returned where it is equal."""
     zones = zone_of_networks(policy)
     if not zones and not policy.uplinks:
         return NO_BOOK
@@ -64,7 +64,8 @@ def make_rulebook(policy: Policy) -> Rulebook:
         router_mac=policy.defaults.router_mac if routed else None,
         inside=_inside(policy),
     )
-    return Rulebook(zones, classes, view_rules(policy, classes, groups), realm, _said(policy))
+    book = Rulebook(zones, classes, view_rules(policy, classes, groups), realm, _said(policy))
+    return before if before == book else book
 
 
 def _said(policy: Policy) -> tuple[object, ...]:
@@ -82,8 +83,8 @@ def _inside(policy: Policy) -> tuple[Cidr, ...]:
     return tuple(dict.fromkeys(cidr for network in policy.networks.values() for cidr in network.cidrs))
 
 
-def place_of(policy: Policy, book: Rulebook, network: Network, ways: Mapping[str, WayOut]) -> Place:
-    """How a network is judged and routed on a bridge. ways: uplink name -> where it is from there."""
+def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
+    """How a network is judged and routed on a bridge. way_out: where its uplink is from there; None: nowhere."""
     if network.name not in book.zones:
         return NOWHERE
     defaults = policy.defaults
@@ -102,7 +103,7 @@ def place_of(policy: Policy, book: Rulebook, network: Network, ways: Mapping[str
         defaults.router_mac,
         network.gateways,
         network.mode is Mode.NAT,
-        ways.get(network.uplink or ""),
+        way_out,
         any(True for _ in _sources(policy, network)),
     )
     return Place(judged, router)

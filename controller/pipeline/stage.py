@@ -31,7 +31,7 @@ from controller.flow.fields import FIELDS, NW_TTL, VLAN_VID, Field, Slice, Term
 from controller.flow.flow import Flow
 from controller.pipeline.router_view import RealmView, UplinkView
 from controller.pipeline.rule_view import RuleView
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, SharedView
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, NetworkView, SharedView
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Stage:
     """A named step of the pipeline; its table number is its place in PIPELINE.
 
     matches, reads, writes: every field its flows may match, copy from, and change. next: stages it may lead to.
-    bridge, network, member, shared, realm, rule, uplink: the flows that a view of that kind needs in this stage, each a
-    pure function. learns: its flows are written by the switch itself (Learn), none is compiled.
+    bridge, network, carried, member, shared, realm, rule, uplink: the flows that a view of that kind needs in this
+    stage, each a pure function. learns: its flows are written by the switch itself (Learn), none is compiled.
     outputs: its flows send to ports. tracks: they ask conntrack. punts: they hand packets to the controller.
     """
 
@@ -83,6 +83,7 @@ class Stage:
     punts: bool = False
     bridge: Callable[[Emit, BridgeView], Iterator[Flow]] | None = None
     network: Callable[[Emit, NetworkView], Iterator[Flow]] | None = None
+    carried: Callable[[Emit, CarriedView], Iterator[Flow]] | None = None
     member: Callable[[Emit, MemberView], Iterator[Flow]] | None = None
     shared: Callable[[Emit, SharedView], Iterator[Flow]] | None = None
     realm: Callable[[Emit, RealmView], Iterator[Flow]] | None = None

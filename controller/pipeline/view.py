@@ -102,7 +102,9 @@ class SenderSet:
         return content_cookie(0, tuple(sorted(self.networks))) & 0xFFFFFFFF | 1
 
 
-NO_CLASSES: Mapping[tuple[int, int], int] = MappingProxyType({})
+ClassNumbers = Mapping[tuple[int, int], int]
+"""(IP version, address) -> the number of the class that rules put it into; 0: none."""
+NO_CLASSES: ClassNumbers = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class MemberView:
         port: int,
         shared: SharedMember | None,
         remote: bool = False,
-        classes: Mapping[tuple[int, int], int] = NO_CLASSES,
+        classes: ClassNumbers = NO_CLASSES,
         beside: tuple[Cidr, ...] = (),
         *,
         place: Place = NOWHERE,
@@ -194,13 +196,26 @@ class Carried:
     """A network on the way to other hosts: the trunk or tunnel port that leads there.
 
     vni: the tunnel key that tells it there, None: not a tunnel. tag: the VID that tells it on a trunk, None: its frames
-    are plain. learning: how many of its ports there learn.
+    are plain. learning: how many of its ports there learn. peopled: members are there; else a router only leads there.
+    to_uplink: the host that has the network's uplink is there.
     """
 
     port: int
     vni: int | None
     tag: int | None
     learning: int
+    peopled: bool = True
+    to_uplink: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedView:
+    """One of a network's ways to other hosts. origin: of the network."""
+
+    network: Network
+    carried: Carried
+    origin: str
+    place: Place = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)

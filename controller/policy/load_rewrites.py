@@ -16,6 +16,8 @@ REWRITE_KEYS = ("name", "network", "type", "address", "proto", "l4_port", "to", 
 
 SNAT_MAX = 256
 """Addresses of a range."""
+TARGETS_MAX = 16
+"""Endpoints of a forward: they are told apart by four bits of the source port."""
 
 
 class Type(Enum):
@@ -83,6 +85,8 @@ def _read_forward(name: str, network: str, fields: Fields) -> Forward:
         targets = fields.take_list("to", _read_target)
         if not value:
             fields.say("the list is empty, so that it leads nowhere", "name at least one endpoint", "to")
+        if len(value) > TARGETS_MAX:
+            fields.say(f"more than {TARGETS_MAX} endpoints cannot share a port", "name fewer", "to")
     else:
         target = fields.take("to", _read_target)
         targets = (target,) if target is not None else ()

@@ -1,6 +1,6 @@
 """Every rule between objects of a policy, with the words in which its breach is told. PURE.
 
-`check` applies them; docs/POLICY.md lists them from here.
+`check` applies them, and `advice` those that only warn; docs/POLICY.md lists them from here.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ TAG_TWICE = Rule(
 )
 
 GATEWAY_OUTSIDE = Rule("gateway {address} is outside all cidrs of {network}", "choose an address in {cidrs}")
-GATEWAY_TAKEN = Rule(
-    "{address} belongs to endpoint {endpoint}, and is the gateway", "a gateway has an address of its own"
-)
+GATEWAY_TAKEN = Rule("gateway {address} belongs to endpoint {endpoint}", "an address that no member has")
 IP_OF_GATEWAY = Rule("{address} is the gateway of network {network}", "choose another one")
 ROUTED_TWICE = Rule(
     "{address} in network {network} is also that of endpoint {other} in network {other_network}, and a router leads to "
@@ -167,6 +165,17 @@ PAIR_NO_UPLINK = Rule(
 )
 PAIR_OUTSIDE = Rule("nothing passes from outside to outside", "leave the pair out")
 
+GROUP_EMPTY = Rule("nobody is in group {group}", "give it members, cidrs, or a selector that some endpoint matches")
+SELECTS_NOBODY = Rule("rule {rule} is about nobody here", "name somebody, or leave the rule out")
+SHADOWED = Rule(
+    "rule {rule} can never match: rule {other} ({action}) is about all of the same, and stands before it in the tier",
+    "move it up, or leave it out",
+)
+NO_WAY = Rule(
+    "rule {rule} allows what cannot pass: nothing leads from {origin} to {target}",
+    "write mode: routed for both, or name members of one network",
+)
+
 
 class Words(str):
     """Text that stands in a message as it is; a plain str is a name, and stands in quotes."""
@@ -181,4 +190,8 @@ def _words(value: object) -> str:
     return shown(value) if isinstance(value, str) else str(value)
 
 
-ALL: tuple[Rule, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
+WARNINGS = (GROUP_EMPTY, SELECTS_NOBODY, SHADOWED, NO_WAY)
+"""What `advice` says; none of these refuses a document."""
+ALL: tuple[Rule, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Rule) and value not in WARNINGS
+)

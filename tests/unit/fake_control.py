@@ -26,10 +26,16 @@ from controller.control import (
     PlanReport,
     PortsAs,
     RevisionConflict,
+    RuleEvent,
+    RulesView,
+    RuleView,
     Status,
     Stored,
+    TooManyReaders,
     TunnelView,
 )
+from controller.policy.advice import advise
+from controller.policy.document import as_written
 from controller.policy.edit import apply_change
 from controller.policy.load import load
 from controller.store import empty_document
@@ -59,6 +65,36 @@ DOCUMENT: dict[str, object] = {
 }
 
 
+EVENT = RuleEvent(
+    number=1, time="2024-01-01T00:00:00.000+00:00", rule="no-telnet", action="drop", bridge="br0", dpid=BR0.dpid,
+    network="green", target_network="outside", origin="web1", target=None, protocol="tcp", source_ip="192.168.5.1",
+    target_ip="203.0.113.9", source_port=40000, target_port=23, icmp=None, suppressed=2,
+)  # fmt: skip
+
+
+@dataclass
+class FakeReader:
+    """What is given, and then heartbeats without an end for one that follows."""
+
+    events: list[RuleEvent]
+    follow: bool
+    closed: bool = False
+
+    def __iter__(self) -> FakeReader:
+        return self
+
+    def __next__(self) -> RuleEvent | None:
+        if self.events:
+            return self.events.pop(0)
+        if not self.follow or self.closed:
+            raise StopIteration
+        eventlet.sleep(0.05)
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
 @dataclass
 class FakeControl:
     """failing: bridge name -> why a change is not in force there. raising: what every call raises. rival: what happens
@@ -70,6 +106,13 @@ class FakeControl:
     raising: Exception | None = None
     rival: list[Change] = field(default_factory=list)
     flow_count: int = 5
+    events: list[RuleEvent] = field(default_factory=lambda: [EVENT])
+    full: bool = False
+    readers: list[FakeReader] = field(default_factory=list)
+    rule_views: tuple[RuleView, ...] = (
+        RuleView("no-telnet", "emergency", "drop", 1, 3, 180),
+        RuleView("web-in", "default", "allow", 2, 1200, 90000),
+    )
     looked: list[tuple[object, ...]] = field(default_factory=list)
 
     def current(self) -> Stored:
@@ -96,16 +139,19 @@ class FakeControl:
             BridgeOutcome(b.dpid, b.name, b.name not in self.failing, 3, 1, self.failing.get(b.name))
             for b in self.bridges
         )
-        return Outcome(after.revision, after is not before, all(bridge.in_force for bridge in bridges), bridges)
+        in_force = all(bridge.in_force for bridge in bridges)
+        warnings = tuple(as_written(each, after.document) for each in advise(after.policy))
+        return Outcome(after.revision, after is not before, in_force, bridges, warnings=warnings)
 
     def plan(self, change: Change, if_match: int | None = None) -> PlanReport:
         self._guard(if_match)
-        document, _ = apply_change(self.current(), change)
+        document, policy = apply_change(self.current(), change)
         changes = document is not self.current().document
         added = ("table=0,priority=1 actions=drop",) * 2 * changes
         return PlanReport(
             self.current().revision, tuple(BridgePlan(b.dpid, b.name, len(added), 0, added, ()) for b in self.bridges),
             (), ("web1",) * changes, (), (), 1 * changes, 0, (Pair("nas", "web1", "green"),) * changes, (),
+            tuple(as_written(each, document) for each in advise(policy)),
         )  # fmt: skip
 
     def status(self) -> Status:
@@ -138,6 +184,16 @@ class FakeControl:
                     bridge.dpid, bridge.name, "classify", f"{number:#018x}", "/endpoints/web1", why,
                     f"table=0,priority=100,in_port={number} actions=drop", True,
                 )  # fmt: skip
+
+    def rules(self) -> RulesView:
+        return RulesView(self.current().revision, self.rule_views, ("br1",))
+
+    def log(self, follow: bool = False) -> FakeReader:
+        if self.full:
+            raise TooManyReaders("64 readers follow the log already")
+        reader = FakeReader(list(self.events), follow)
+        self.readers.append(reader)
+        return reader
 
     def _guard(self, if_match: int | None) -> None:
         if if_match is not None and if_match != self.current().revision:

@@ -114,6 +114,8 @@ def _value(field: Field) -> st.SearchStrategy[int]:
         return st.integers(0x1000, 0x1FFE)
     if field is f.ARP_OP:
         return st.integers(0, 255)  # Open vSwitch keeps no more of it
+    if field is f.CT_NW_PROTO:
+        return st.integers(1, 255)  # ovs-ofctl leaves 0 out of a match
     if field is f.CT_STATE:
         # There are no more flags than these; where +inv is matched, Open vSwitch refuses a commit.
         return st.integers(0, 255).map(lambda flags: flags & ~CtState.INV)

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from controller.errors import CompileError
 from controller.flow import fields as f
-from controller.flow.actions import Action, Ct, Load, Move, Nat, Output, SetField, ToController
+from controller.flow.actions import Action, Ct, Load, Move, Nat, Output, Resubmit, SetField, ToController
 from controller.flow.fields import Slice, whole
 from controller.flow.flow import Flow
 from controller.openflow import requests
 from controller.openflow.decode_flow import UnknownFlow, decode_flow_mod
 from controller.openflow.encode import encode_add, encode_delete, encode_delete_foreign, encode_match
-from controller.openflow.protocol import BundleControl
+from controller.openflow.packets import encode_packet_out
+from controller.openflow.protocol import BundleControl, MeterCommand
 from controller.switch import ForeignFlow
 from tests.wire.flows import flows, one_of_each_action, one_of_each_field
 from tests.wire.ofctl import print_messages, print_texts
@@ -102,6 +103,9 @@ def test_messages_around_flows_are_what_ovs_ofctl_reads() -> None:
         requests.bundle_control(BundleControl.OPEN_REQUEST, 7, 9),
         requests.bundle_control(BundleControl.COMMIT_REQUEST, 7, 9),
         requests.bundle_control(BundleControl.DISCARD_REQUEST, 7, 9),
+        requests.meter_mod(MeterCommand.ADD, 3, 100, 9),
+        requests.meter_mod(MeterCommand.MODIFY, 4, 200, 9),
+        encode_packet_out((SetField(f.REG0, 7), Load(f.ADMITTED, 1), Resubmit(9)), bytes(12) + b"\x88\xb5", 9),
         requests.barrier_request(9),
         requests.hello(9),
         requests.echo_request(9),
@@ -113,6 +117,10 @@ def test_messages_around_flows_are_what_ovs_ofctl_reads() -> None:
         "OFPT_BUNDLE_CONTROL (OF1.4):",
         "OFPT_BUNDLE_CONTROL (OF1.4):",
         "OFPT_BUNDLE_CONTROL (OF1.4):",
+        "OFPT_METER_MOD (OF1.4): ADD meter=3 pktps burst bands=",
+        "OFPT_METER_MOD (OF1.4): MOD meter=4 pktps burst bands=",
+        "OFPT_PACKET_OUT (OF1.4): in_port=CONTROLLER "
+        "actions=set_field:0x7->reg0,load:0x1->NXM_NX_REG8[17],resubmit(,9) data_len=14",
         "OFPT_BARRIER_REQUEST (OF1.4):",
         "OFPT_HELLO (OF1.4):",
         "OFPT_ECHO_REQUEST (OF1.4): 0 bytes of payload",

@@ -46,6 +46,7 @@ from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.stages.outward import outside_sources
 from controller.pipeline.view import (
     BridgeView,
+    CarriedView,
     MemberView,
     NetworkView,
     SenderSet,
@@ -93,20 +94,21 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
             why="the broadcast address of the network's prefix is for every member",
         )
 
-    for carried in view.carried:
-        yield emit(
-            "own",
-            (OUT_PORT(carried.port), NETWORK(view.network.number)),
-            goto="deliver",
-            origin=view.origin,
-            why="the network has members on other hosts",
-        )
-        yield emit(
-            "between",
-            (OUT_PORT(carried.port), FROM_HOST(1)),
-            origin=view.origin,
-            why="what came from another host never goes on to a third",
-        )
+
+def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    yield emit(
+        "own",
+        (OUT_PORT(view.carried.port), NETWORK(view.network.number)),
+        goto="deliver",
+        origin=view.origin,
+        why="the network has members on other hosts",
+    )
+    yield emit(
+        "between",
+        (OUT_PORT(view.carried.port), FROM_HOST(1)),
+        origin=view.origin,
+        why="what came from another host never goes on to a third",
+    )
 
 
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
@@ -221,6 +223,7 @@ EGRESS = Stage(
     miss=Miss("the packet is not for an address of the member that has the target MAC"),
     bridge=_bridge,
     network=_network,
+    carried=_carried,
     member=_member,
     shared=_shared,
     uplink=_uplink,

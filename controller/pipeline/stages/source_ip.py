@@ -45,8 +45,9 @@ from controller.pipeline.protocols import (
     NEIGHBOR_ADVERTISEMENT,
     UDP,
 )
+from controller.pipeline.router_view import RealmView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, SenderSet
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, SenderSet
 
 _DHCP = (
     ETH_TYPE(IPV4),
@@ -130,6 +131,8 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     if member.open:
         yield from _declared_elsewhere(emit, member)
     yield from _beyond(emit, member, here)
+    if member.remote:
+        yield from _routed(emit, member)
 
 
 def _beyond(emit: Emit, member: MemberView, here: tuple[Term, ...]) -> Iterator[Flow]:
@@ -154,15 +157,64 @@ def _beyond(emit: Emit, member: MemberView, here: tuple[Term, ...]) -> Iterator[
             )
 
 
-def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
-    for carried in view.carried:
-        if carried.learning:
-            yield _full(emit, (IN_PORT(carried.port), NETWORK(view.network.number)), view.origin)
+def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    if view.carried.learning:
+        yield _full(emit, (IN_PORT(view.carried.port), NETWORK(view.network.number)), view.origin)
+    yield from _from_router(emit, view)
 
 
 def _full(emit: Emit, here: tuple[Term, ...], origin: str) -> Flow:
     why = "this port has macs_per_port MACs already, and this one is not among them"
     return emit("full", (*here, LEARNED(0)), origin=origin, why=why)
+
+
+def _routed(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    """Frames that the router of the member's host has sent into another network, or back into this one."""
+    if member.router is None:
+        return
+    here = (IN_PORT(member.port), ETH_SRC(member.router.mac.value))
+    why = "another host has routed what its member sent"
+    for ip in member.ipv4:
+        match = (*here, ETH_TYPE(IPV4), IPV4_SRC(ip))
+        yield emit("own", match, goto="unsnat", origin=member.origin, why=why)
+    for ip in member.ipv6:
+        match = (*here, ETH_TYPE(IPV6), IPV6_SRC(ip))
+        yield emit("own", match, goto="source_nd", origin=member.origin, why=why)
+
+
+def _from_router(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    """Frames from outside, and what the router itself says, by way of the host that has the uplink."""
+    router = view.place.router
+    if router is None or not view.carried.to_uplink:
+        return
+    here = (IN_PORT(view.carried.port), NETWORK(view.network.number), ETH_SRC(router.mac.value))
+    for gateway in router.gateways:
+        fields = fields_of(gateway)
+        match = (*here, fields.is_it, fields.source(int(gateway)))
+        yield emit(
+            "own", match, goto="unsnat", origin=view.origin, why="the router says so, from the network's gateway"
+        )
+    for version, goto in ((IPV4, "unsnat"), (IPV6, "source_nd")):
+        yield emit(
+            "beyond",
+            (*here, ETH_TYPE(version)),
+            goto=goto,
+            origin=view.origin,
+            why="the host with the uplink has let it in from outside",
+        )
+
+
+def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
+    if view.router_mac is None:
+        return
+    for cidr in (*view.inside, *NOBODYS):
+        fields = fields_of(cidr)
+        yield emit(
+            "inside",
+            (ETH_SRC(view.router_mac.value), fields.is_it, *prefix(fields.source, cidr)),
+            origin="",
+            why="another host may route what its own members send and what is from outside, nothing else",
+        )
 
 
 def _ipv4_mark(member: MemberView, address: int) -> tuple[Action, ...]:
@@ -229,6 +281,7 @@ SOURCE_IP = Stage(
     },
     miss=Miss("the source address is not the member's own, or the ethertype is not listed"),
     bridge=_bridge,
-    network=_network,
+    realm=_realm,
+    carried=_carried,
     member=_member,
 )

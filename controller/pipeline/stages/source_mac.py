@@ -10,7 +10,7 @@ from controller.flow.flow import Flow
 from controller.pipeline.protocols import GROUP_BIT, SERVICE_TAG, VLAN_TAG
 from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, learned_cookie
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, learned_cookie
 from controller.policy.model import Network
 
 TAG_PRESENT = 0x1000
@@ -55,18 +55,17 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     yield _learning(emit, member.network, member.port, 1, member.origin)
 
 
-def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
-    for carried in view.carried:
-        if view.router is not None:
-            yield emit(
-                "own",
-                (IN_PORT(carried.port), NETWORK(view.network.number), ETH_SRC(view.router.mac.value)),
-                goto="source_ip",
-                origin=view.origin,
-                why="another host has routed the frame",
-            )
-        if carried.learning:
-            yield _learning(emit, view.network, carried.port, carried.learning, view.origin)
+def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    if view.place.router is not None:
+        yield emit(
+            "own",
+            (IN_PORT(view.carried.port), NETWORK(view.network.number), ETH_SRC(view.place.router.mac.value)),
+            goto="source_ip",
+            origin=view.origin,
+            why="another host has routed the frame",
+        )
+    if view.carried.learning:
+        yield _learning(emit, view.network, view.carried.port, view.carried.learning, view.origin)
 
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
@@ -115,7 +114,7 @@ SOURCE_MAC = Stage(
     },
     miss=Miss("the source MAC is not the one declared for this port"),
     bridge=_bridge,
-    network=_network,
+    carried=_carried,
     member=_member,
     uplink=_uplink,
 )

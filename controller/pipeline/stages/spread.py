@@ -24,7 +24,7 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     yield emit(
         "group",
         (*to_all, ETH_DST(GROUP_BIT, GROUP_BIT)),
-        _copies(emit, (*view.ports, *(carried.port for carried in view.carried))),
+        _copies(emit, (*view.ports, *(carried.port for carried in view.carried if carried.peopled))),
         origin=view.origin,
         why="broadcast and multicast go to every member of this network and no other",
     )

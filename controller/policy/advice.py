@@ -1,0 +1,203 @@
+"""What is odd about a policy, though nothing in it is wrong: warnings, which refuse nothing. PURE but for memory.
+
+Groups and rules that are about nobody, rules that can never match, and rules that allow what no way leads to. As with
+`check`, an `Adviser` keeps what it found of parts whose inputs are the same. Paths have rules by name;
+`document.as_written` makes them paths of a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from controller.errors import Problem
+from controller.policy import rules
+from controller.policy.cover import PeerCovers, service_covers
+from controller.policy.firewall import Action, Peers, Rule
+from controller.policy.model import OUTSIDE, Endpoint, Members, Network, Policy
+from controller.policy.peers import ResolvedGroup, resolve
+
+A = TypeVar("A")
+B = TypeVar("B")
+R = TypeVar("R")
+
+COMPARISONS = 200_000
+"""How often, in one tier, the services of two rules about the same peers are compared; the rest is not looked at."""
+
+
+def advise(policy: Policy) -> tuple[Problem, ...]:
+    """Every warning about a policy that `check` finds nothing in."""
+    return Adviser().advise(policy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What the names in rules mean. endpoints: those that rules and groups name, and those that networks share."""
+
+    groups: Mapping[str, ResolvedGroup]
+    endpoints: tuple[Endpoint, ...]
+    networks: tuple[Network, ...]
+    deserted: frozenset[str]
+    """Declared networks without a member."""
+
+
+class Adviser:
+    """Advises on policies one after the other, each at the cost of its difference from the one before."""
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[str, ...], tuple[object, object]] = {}
+        self._now: dict[tuple[str, ...], tuple[object, object]] = {}
+
+    def advise(self, policy: Policy) -> tuple[Problem, ...]:
+        """As the function `advise`."""
+        if not policy.rules and not policy.groups:
+            return ()
+        self._now = {}
+        groups = self._groups(policy)
+        problems = [
+            rules.GROUP_EMPTY.problem(("groups", name), group=name) for name, group in groups.items() if group.empty
+        ]
+        around = self._around(policy, groups)
+        tiers: dict[str, list[Rule]] = {name: [] for name in policy.tiers}
+        for rule in policy.rules.values():
+            tiers[rule.tier].append(rule)
+        for name, within in tiers.items():
+            problems += self._unit(("tier", name), _look_at_tier, tuple(within), around)
+        self._before = self._now
+        return tuple(problems)
+
+    def _groups(self, policy: Policy) -> Mapping[str, ResolvedGroup]:
+        """The resolved groups; the very ones of last time where they are equal, so that what they go into is kept."""
+        groups = tuple(policy.groups.values())
+        endpoints = tuple(policy.endpoints.values()) if any(group.selector for group in groups) else ()
+        found = self._unit(("resolved",), resolve, groups, endpoints)
+        last = self._before.get(("groups",), (None, None))[1]
+        if last is not found and last == found:
+            found = cast("Mapping[str, ResolvedGroup]", last)
+        self._now["groups",] = ((), found)
+        return found
+
+    def _around(self, policy: Policy, groups: Mapping[str, ResolvedGroup]) -> _Around:
+        named: set[str] = set()
+        for group in groups.values():
+            named |= group.endpoints
+        for rule in policy.rules.values():
+            named.update(rule.origin.endpoints, rule.target.endpoints)
+        peopled: set[str] = set()
+        for endpoint in policy.endpoints.values():
+            peopled.update(endpoint.networks)
+            if endpoint.shared:
+                named.add(endpoint.name)
+        networks = policy.networks.values()
+        deserted = frozenset(n.name for n in networks if n.members is Members.DECLARED and n.name not in peopled)
+        endpoints = tuple(policy.endpoints[name] for name in policy.endpoints.keys() & named)
+        around = _Around(groups, tuple(sorted(endpoints, key=lambda each: each.name)), tuple(networks), deserted)
+        last = self._before.get(("around",), (None, None))[1]
+        if last == around:
+            around = last
+        self._now["around",] = ((), around)
+        return around
+
+    def _unit(self, key: tuple[str, ...], run: Callable[[A, B], R], one: A, two: B) -> R:
+        """run(one, two), or what that returned last time, where both are the same."""
+        last = self._before.get(key)
+        inputs = (one, two)
+        if last is None or last[0] != inputs:
+            last = (inputs, run(one, two))
+        self._now[key] = last
+        return cast(R, last[1])
+
+
+# -- unit: the rules of a tier
+
+
+def _look_at_tier(within: tuple[Rule, ...], around: _Around) -> list[Problem]:
+    endpoints = {endpoint.name: endpoint for endpoint in around.endpoints}
+    networks = {network.name: network for network in around.networks}
+    covers = PeerCovers((side for rule in within for side in (rule.origin, rule.target)), around.groups, endpoints)
+    problems: list[Problem] = []
+    hopeless: set[str] = set()
+    for rule in within:
+        for key, peers in (("from", rule.origin), ("to", rule.target)):
+            if not peers.anybody and _nobody(covers.united(peers), around.deserted):
+                problems.append(rules.SELECTS_NOBODY.problem(("rules", rule.name, key), rule=rule.name))
+                hopeless.add(rule.name)
+        if rule.action is Action.ALLOW and rule.name not in hopeless:
+            problems += _look_for_a_way(rule, covers, networks, endpoints)
+    problems += _look_for_shadows([rule for rule in within if rule.name not in hopeless], covers)
+    return problems
+
+
+def _nobody(peers: ResolvedGroup, deserted: frozenset[str]) -> bool:
+    return not (peers.endpoints or peers.outside or peers.blocks or peers.networks - deserted)
+
+
+def _look_for_shadows(within: list[Rule], covers: PeerCovers) -> Iterator[Problem]:
+    """Rules of which all that they are about is decided by one before them."""
+    place = {rule.name: index for index, rule in enumerate(within)}
+    before: dict[int, dict[int, list[Rule]]] = {}
+    left = COMPARISONS
+    for rule in within:
+        shadow: Rule | None = None
+        targets = covers.coverers(rule.target)
+        for origin in covers.coverers(rule.origin) & before.keys():
+            for target in before[origin].keys() & targets:
+                for earlier in before[origin][target]:
+                    left -= 1
+                    if service_covers(earlier.service, rule.service):
+                        shadow = earlier if shadow is None or place[earlier.name] < place[shadow.name] else shadow
+                        break
+        if shadow is not None:
+            yield rules.SHADOWED.problem(
+                ("rules", rule.name), rule=rule.name, other=shadow.name, action=rules.Words(shadow.action.value)
+            )
+        elif rule.action is not Action.LOG:
+            by_target = before.setdefault(covers.number(rule.origin), {})
+            by_target.setdefault(covers.number(rule.target), []).append(rule)
+        if left < 0:
+            return
+
+
+def _look_for_a_way(
+    rule: Rule, covers: PeerCovers, networks: Mapping[str, Network], endpoints: Mapping[str, Endpoint]
+) -> Iterator[Problem]:
+    """That what a rule allows can pass somewhere: within a network, or by a router between two, or to the outside."""
+    origins = _places(rule.origin, covers, endpoints)
+    targets = _places(rule.target, covers, endpoints)
+    if origins is None or targets is None:
+        return
+
+    def leads(one: str, other: str) -> bool:
+        if OUTSIDE in (one, other):
+            inner = networks.get(other if one == OUTSIDE else one)
+            return inner is not None and inner.routed and inner.uplink is not None
+        return one == other or (networks[one].routed and networks[other].routed)
+
+    if any(leads(one, other) for one in origins for other in targets):
+        return
+    one, other = min(origins), min(targets)
+    both = [e.name for e in endpoints.values() if one in e.networks and other in e.networks]
+    hint = f"endpoint {both[0]!r} is in both, and passes nothing on" if both else ""
+    yield rules.NO_WAY.problem(
+        ("rules", rule.name),
+        hint,
+        rule=rule.name,
+        origin=rules.Words(_place(one, networks)),
+        target=rules.Words(_place(other, networks)),
+    )
+
+
+def _places(peers: Peers, covers: PeerCovers, endpoints: Mapping[str, Endpoint]) -> set[str] | None:
+    """The networks, or OUTSIDE, that peers can be in; None where only packets tell."""
+    united = covers.united(peers)
+    if peers.anybody or united.blocks:
+        return None
+    found = {name for endpoint in united.endpoints for name in endpoints[endpoint].networks}
+    return found | united.networks | ({OUTSIDE} if united.outside else set())
+
+
+def _place(name: str, networks: Mapping[str, Network]) -> str:
+    if name == OUTSIDE:
+        return OUTSIDE
+    return f"{networks[name].mode.value} network {name!r}"
