@@ -63,7 +63,8 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
         ),
         between=policy.defaults.inter_network,
         router_mac=policy.defaults.router_mac if routed else None,
-        inside=_inside(policy),
+        inside=_inside(policy.networks.values()),
+        routed=_inside(network for network in policy.networks.values() if network.routed),
         led=tuple(dict.fromkeys(_led(policy))),
     )
     book = Rulebook(zones, classes, view_rules(policy, classes, groups), realm, _said(policy))
@@ -93,8 +94,8 @@ def _led(policy: Policy) -> Iterator[Led]:
             yield Led(exchange.origin, exchange.network, exchange.member, None, None)
 
 
-def _inside(policy: Policy) -> tuple[Cidr, ...]:
-    return tuple(dict.fromkeys(cidr for network in policy.networks.values() for cidr in network.cidrs))
+def _inside(networks: Iterable[Network]) -> tuple[Cidr, ...]:
+    return tuple(dict.fromkeys(cidr for network in networks for cidr in network.cidrs))
 
 
 def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
@@ -131,13 +132,14 @@ def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
     networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
     mine = set(_prefixes(uplink))
     others = (cidr for other in policy.uplinks.values() if other is not uplink for cidr in _prefixes(other))
+    inside = _inside(policy.networks.values())
     router_mac = policy.defaults.router_mac
     return UplinkView(
         uplink,
         port,
         uplink.mac or router_mac,
         router_mac,
-        refused=tuple(dict.fromkeys((*_inside(policy), *(cidr for cidr in others if cidr not in mine)))),
+        refused=tuple(dict.fromkeys((*inside, *(cidr for cidr in others if cidr not in mine)))),
         behind_nat=tuple(cidr for network in networks if network.mode is Mode.NAT for cidr in network.cidrs),
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
