@@ -68,7 +68,7 @@ class Isolation(app_manager.RyuApp):
         except TripointError as error:
             raise SystemExit(f"tripoint: {error}") from error
         serve_rest(Api(reconciler, in_thread=loop.in_thread, pause=pause))
-        accept_with(Switchboard(reconciler))
+        accept_with(Switchboard(reconciler, reconciler.packet_in))
 
     @set_ev_cls(ofp_event.EventOFPStateChange, MAIN_DISPATCHER)
     def switch_ready(self, event: ofp_event.EventOFPStateChange) -> None:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from webob import Request, Response
 
-from controller.control import Control, Kind, NoSuchObject, RevisionConflict
+from controller.control import Control, Kind, NoSuchObject, RevisionConflict, TooManyReaders
 from controller.errors import CompileError, PolicyError, Problem, StoreError, pointer
 from controller.policy.document import objects_of
 from controller.web import body, routes
@@ -62,6 +62,8 @@ class Api:
             ("GET", "bindings"): reading.bindings,
             ("GET", "flows"): reading.flows,
             ("GET", "matrix"): reading.matrix,
+            ("GET", "rules"): reading.rules,
+            ("GET", "log"): reading.log,
         }
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401 - PEP 3333
@@ -115,6 +117,8 @@ class Api:
             raise Refusal(
                 HTTPStatus.INTERNAL_SERVER_ERROR, f"nothing was changed: {error}", members={"id": number}
             ) from error
+        except TooManyReaders as error:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
         except StoreError as error:
             _log.error("store failed error=%s", error)
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"nothing was changed: {error}") from error

@@ -16,6 +16,7 @@ from controller.pipeline.compile import NOTHING, Compiled
 from controller.pipeline.tally import Tally
 from controller.pipeline.view import ABLE, BridgeView
 from controller.policy.model import Dpid
+from controller.punts import Punts
 from controller.switch import Switch
 
 HOME_KEPT_S = 300.0
@@ -58,6 +59,10 @@ class Bridge:
         self.foreign = 0
         self.last_change = (0, 0)
         self.settled: list[Waiter] = []
+        self.generation = 0
+        """How often other flows came to be desired."""
+        self.punts: Punts | None = None
+        """What becomes of the packets that it hands over."""
 
     @property
     def connected(self) -> bool:
@@ -102,9 +107,15 @@ class Bridge:
         # interrupts.
         segments = list(self.compiled.segments.values())
         self.compiled = compiled
+        self.generation += 1
         self.seats = seats
         while segments:
             segments.pop()
+
+    @property
+    def plan_size(self) -> int:
+        """How many flows `take_plan` compares."""
+        return len(self.tally.flows) if self.in_force is None else len(self.touched)
 
     def take_plan(self, installed: set[int]) -> Difference[int, Flow]:
         """desired - installed; only what was touched is compared once the whole has been."""
@@ -186,4 +197,6 @@ class Bridge:
             fail_mode=settings.fail_mode if settings is not None else "unknown",
             last_error=self.last_error,
             warnings=judge_settings(settings, self.name) if self.name else (),
+            packets_in=0 if self.punts is None else self.punts.received,
+            packets_dropped=0 if self.punts is None else self.punts.dropped,
         )

@@ -166,6 +166,15 @@ def _add_questions(commands: Commands[argparse.ArgumentParser], asking: argparse
         "  tripoint matrix\n  tripoint matrix web1 web2 nas",
     )  # fmt: skip
     matrix.add_argument("endpoint", metavar="ENDPOINT", nargs="*", help="only these; all if none is named (up to 200)")
+    _leaf(
+        commands, "rules", "every rule in force, and what it has counted", cli_commands.rules, asking,
+        "  tripoint rules\n  watch tripoint rules",
+    )  # fmt: skip
+    log = _leaf(
+        commands, "log", "what rules that log have seen", cli_commands.log, asking,
+        "  tripoint log\n  tripoint log --follow\n  tripoint log --follow --json | jq .rule",
+    )  # fmt: skip
+    log.add_argument("--follow", action="store_true", help="go on with what is still to come, until Ctrl-C")
     flows = _leaf(
         commands, "flows", "the flows and the policy sentence each comes from", cli_commands.flows, asking,
         "  tripoint flows --bridge br0 --stage classify\n  tripoint flows --origin /endpoints/web1",

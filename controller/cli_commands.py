@@ -33,6 +33,10 @@ class Exit(IntEnum):
     BROKEN_PIPE = 141
 
 
+HEARTBEATS_S = 60.0
+"""A controller that is followed says something at least every 15 seconds."""
+
+
 class UsageError(Exception):
     """The command cannot be carried out as it was given."""
 
@@ -167,6 +171,27 @@ def flows(chosen: argparse.Namespace) -> int:
 def matrix(chosen: argparse.Namespace) -> int:
     names = ",".join(name for word in chosen.endpoint for name in word.split(",")) or None
     _show(chosen, _ask(chosen, Asking("GET", "/v1/matrix", {"endpoints": names})), cli_text.matrix)
+    return Exit.OK
+
+
+def rules(chosen: argparse.Namespace) -> int:
+    _show(chosen, _ask(chosen, Asking("GET", "/v1/rules")), cli_text.rules)
+    return Exit.OK
+
+
+def log(chosen: argparse.Namespace) -> int:
+    """Line by line, as they come; with --follow until somebody ends it."""
+    follow = "true" if chosen.follow else None
+    timeout_s = max(chosen.timeout, HEARTBEATS_S) if chosen.follow else chosen.timeout
+    asking = Asking("GET", "/v1/log", {"follow": follow}, accept="application/x-ndjson")
+    for line in Client(chosen.server, timeout_s).lines(asking):
+        if chosen.json:
+            print(line.decode("utf-8", "replace").rstrip("\n"), flush=True)
+        else:
+            _show(chosen, Answer(200, line), cli_text.rule_event)
+            sys.stdout.flush()
+    if chosen.follow:
+        raise Unreachable(f"{chosen.server} has ended the log")
     return Exit.OK
 
 

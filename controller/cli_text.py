@@ -225,6 +225,41 @@ def flows(answer: Json) -> Iterator[str]:
         yield "# there are more; ask with --offset"
 
 
+def rules(answer: Json) -> Iterator[str]:
+    found = answer["rules"]
+    if not found:
+        yield "the policy has no rules"
+        return
+    yield from table(
+        ("POSITION", "TIER", "RULE", "ACTION", "PACKETS", "BYTES"),
+        (
+            (rule["position"], rule["tier"], rule["name"], rule["action"], rule["packets"], rule["bytes"])
+            for rule in found
+        ),
+    )
+    if answer["silent"]:
+        yield "not counted, for they do not answer: " + ", ".join(clean(name) for name in answer["silent"])
+
+
+def rule_event(event: Json) -> Iterator[str]:
+    """One line an event: when, where, which rule, what it does, and the packet with its ends."""
+    icmp = "" if event["icmp"] is None else f" {event['icmp']}"
+    ends = [
+        _end(event[f"{side}_ip"], event[f"{side}_port"], event[name], event[network])
+        for side, name, network in (("source", "origin", "network"), ("target", "target", "target_network"))
+    ]
+    line = f"{event['time']} {event['bridge']} {event['rule']} {event['action']}: {event['protocol']}{icmp}"
+    suppressed = f" ({event['suppressed']} more were not written)" if event["suppressed"] else ""
+    yield clean(f"{line} {ends[0]} > {ends[1]}{suppressed}")
+
+
+def _end(address: str, port: int | None, endpoint: str | None, network: str | None) -> str:
+    """One end of a connection: `web1 in green (192.0.2.1 port 80)`."""
+    where = address if port is None else f"{address} port {port}"
+    who = " in ".join(part for part in (endpoint, network) if part is not None)
+    return f"{who} ({where})" if who else where
+
+
 def matrix(answer: Json) -> Iterator[str]:
     """Who reaches whom: a grid of networks, or a line for each endpoint where a grid would be too wide."""
     names, reaches = answer["endpoints"], answer["reaches"]

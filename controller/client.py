@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlencode, urlsplit
@@ -114,13 +114,26 @@ class Client:
 
     def ask(self, asking: Asking) -> Answer:
         """Raises Unreachable, or Refused for every answer that is no success."""
+        with self._asked(asking) as response:
+            return self._accepted(response, response.read())
+
+    def lines(self, asking: Asking) -> Iterator[bytes]:
+        """The lines of an answer as they come, but for empty ones. Raises what `ask` raises."""
+        with self._asked(asking) as response:
+            if not 200 <= response.status < 300:
+                self._accepted(response, response.read())
+            while line := response.readline():
+                if line.strip():
+                    yield line
+
+    @contextmanager
+    def _asked(self, asking: Asking) -> Iterator[http.client.HTTPResponse]:
         make = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = make(self._host, self._port, timeout=self._timeout_s)
         try:
             with suppress(BrokenPipeError):  # refused before all of the body was sent; the answer says why
                 connection.request(asking.method, self._prefix + asking.target, asking.body, asking.headers)
-            response = connection.getresponse()
-            content = response.read()
+            yield connection.getresponse()
         except TimeoutError as error:
             raise Unreachable(f"{self._server} does not answer within {self._timeout_s:g} s") from error
         except http.client.IncompleteRead as error:
@@ -129,6 +142,8 @@ class Client:
             raise Unreachable(f"{self._server} cannot be reached: {error or type(error).__name__}") from error
         finally:
             connection.close()
+
+    def _accepted(self, response: http.client.HTTPResponse, content: bytes) -> Answer:
         if 200 <= response.status < 300:
             return Answer(response.status, content)
         if response.headers.get_content_type() != _PROBLEM:

@@ -96,6 +96,10 @@ class BridgeStatus:
     fail_mode: str
     last_error: str | None
     warnings: tuple[str, ...]
+    packets_in: int = 0
+    """Packets that it handed over to be answered or logged, since the controller started."""
+    packets_dropped: int = 0
+    """Those of them that were dropped: too many at a time, or their next hop never answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +297,73 @@ class FlowView:
     installed: bool | None
 
 
+@dataclass(frozen=True, slots=True)
+class RuleView:
+    """A rule of the policy in force and what its flows have counted, on all bridges that could be asked.
+
+    position: its place in the order in which packets meet rules, from 1. tier, action: as the document has them.
+    """
+
+    name: str
+    tier: str
+    action: str
+    position: int
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RulesView:
+    """Every rule, in the order in which packets meet them. silent: names of bridges that could not be asked."""
+
+    revision: int
+    rules: tuple[RuleView, ...]
+    silent: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleEvent:
+    """A connection that a rule with `log` is about.
+
+    number: consecutive; where one is missing, a reader has lost lines. time: RFC 3339. network, target_network: where
+    the packet came from and where it is for; `outside` beyond an uplink. origin, target: endpoints of these addresses,
+    None where there are none. icmp: "type/code". suppressed: events of this rule since the line before, of which
+    nothing was written because its rate was used up.
+    """
+
+    number: int
+    time: str
+    rule: str
+    action: str
+    bridge: str
+    dpid: str
+    network: str | None
+    target_network: str | None
+    origin: str | None
+    target: str | None
+    protocol: str
+    source_ip: str
+    target_ip: str
+    source_port: int | None
+    target_port: int | None
+    icmp: str | None
+    suppressed: int
+
+
+class TooManyReaders(TripointError):
+    """As many as may be follow the log already."""
+
+
+class LogReader(Protocol):
+    """Events, oldest first; an iterator that must be closed. None: nothing has happened for a while."""
+
+    def __iter__(self) -> Iterator[RuleEvent | None]: ...
+
+    def __next__(self) -> RuleEvent | None: ...
+
+    def close(self) -> None: ...
+
+
 class Control(Protocol):
     """Every method may be called from any green thread; those that take long yield."""
 
@@ -327,4 +398,12 @@ class Control(Protocol):
 
     def flows(self, dpid: str | None = None, origin: str | None = None, stage: str | None = None) -> Iterator[FlowView]:
         """Desired flows, by bridge, stage, priority; filters: exact dpid, prefix of origin, exact stage."""
+        ...
+
+    def rules(self) -> RulesView:
+        """Every rule of the policy in force, with its counters, which are a second old at most."""
+        ...
+
+    def log(self, follow: bool = False) -> LogReader:
+        """The events that are kept; with follow also those to come, without an end. Raises TooManyReaders."""
         ...

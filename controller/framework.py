@@ -30,6 +30,7 @@ from controller.errors import SwitchError
 from controller.openflow.guard import Framer
 from controller.openflow.session import PortChange, Session
 from controller.pipeline import TABLES
+from controller.switch import PacketIn
 
 LOG = logging.getLogger("tripoint.connection")
 
@@ -162,10 +163,17 @@ class SwitchboardListener(Protocol):
 
 
 class Switchboard:
-    """All connections: who is in the handshake, and which dpid is whose."""
+    """All connections: who is in the handshake, and which dpid is whose.
 
-    def __init__(self, listener: SwitchboardListener) -> None:
+    on_packet_in: told of every packet that a switch hands over, in that switch's receive loop: it must not wait and
+    bounds what it keeps. None: they are dropped unread.
+    """
+
+    def __init__(
+        self, listener: SwitchboardListener, on_packet_in: Callable[[Session, PacketIn], None] | None = None
+    ) -> None:
         self.listener = listener
+        self._on_packet_in = on_packet_in
         # A listener that runs out of file descriptors ends, and with it the process: never let it come to that.
         self._most = max(STRANGERS, min(MOST_CONNECTIONS, process.raise_file_limit() - RESERVED_FILES))
         self._sessions: dict[int, Session] = {}
@@ -201,12 +209,14 @@ class Switchboard:
         if rival is not None and rival.alive:
             hub.spawn(_ask_whether_there, rival)
             raise SwitchError(f"dpid {dpid:016x} is connected already from {rival.peer}")
+        tell = self._on_packet_in
         session = Session(
             connection,
             GreenWaiter,
             dpid=dpid,
             peer=connection.peer,
             on_port_change=lambda change: self._tell(session, change),
+            on_packet_in=None if tell is None else lambda packet: tell(session, packet),
             learned_table=TABLES["learned"],
         )
         self._sessions[dpid] = session

@@ -11,34 +11,45 @@ from controller.inventory import Bindings
 from controller.mtu import member_mtus, underlay_mtus
 from controller.policy.model import (
     Attach,
-    Dpid,
     Encapsulation,
     Endpoint,
     Host,
     Interface,
     Overlay,
     Policy,
+    Uplink,
 )
-from controller.tunnels import patch_peer, peers_of, tunnel_port
+from controller.tunnels import Reach, find_reach, patch_peer, peers_of, tunnel_port
 
 L4_PORTS = {Encapsulation.VXLAN: 4789, Encapsulation.GENEVE: 6081}
 """RFC 7348 section 5, RFC 8926 section 3.3."""
 
 
-MadeOf = tuple[Policy, Mapping[str, Dpid], Mapping[Dpid, str], Mapping[str, int]]
-"""The policy, where endpoints are, which bridge is which host, and the MTU observed between hosts."""
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    """What lies between the hosts: to which each needs a tunnel, and what fits in it (`HostPlan.mtus`).
+
+    made_of: hosts, networks and overlay of the policy, the networks present on each host, and the MTU observed there.
+    reach: the same of each network.
+    """
+
+    made_of: tuple[object, ...] = ()
+    reach: Mapping[str, Reach] = field(default_factory=dict)
+    peers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    mtus: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
     """What is wanted of every managed host. mtus: network -> what its members may send, where it uses tunnels.
 
-    made_of: what `plan_hosts` was given. units: what each host was made of.
+    policy, underlay: what it was made of. units: what each host was made of.
     """
 
     hosts: tuple[WantedHost, ...] = ()
     mtus: Mapping[str, int] = field(default_factory=dict)
-    made_of: MadeOf | None = field(default=None, compare=False)
+    policy: Policy | None = field(default=None, compare=False)
+    underlay: Underlay = field(default_factory=Underlay, compare=False)
     units: Mapping[str, HostUnit] = field(default_factory=dict, compare=False)
 
 
@@ -52,18 +63,30 @@ def plan_hosts(policy: Policy, bindings: Bindings, seen: Collection[HostSeen], b
     """
     if not policy.hosts:
         return NO_HOSTS
-    made_of = (policy, bindings.home, bindings.hosts, underlay_mtus(seen))
-    if before.made_of is not None and before.made_of[0] is policy and before.made_of[1:] == made_of[1:]:
+    underlay = _underlay(policy, networks_present(policy, bindings), underlay_mtus(seen), before.underlay)
+    if before.policy is policy and before.underlay is underlay:
         return before
-    present = networks_present(policy, bindings)
-    mtus = member_mtus(policy, present, made_of[3])
-    units = _units(policy, present, mtus)
+    units = _units(policy, underlay)
     kept = {host.name: host for host in before.hosts if before.units[host.name] == units.get(host.name)}
-    return HostPlan(tuple(kept.get(name) or unit.want() for name, unit in units.items()), mtus, made_of, units)
+    hosts = tuple(kept.get(name) or unit.want() for name, unit in units.items())
+    return HostPlan(hosts, underlay.mtus, policy, underlay, units)
+
+
+def _underlay(
+    policy: Policy, present: Mapping[str, frozenset[str]], observed: Mapping[str, int], before: Underlay
+) -> Underlay:
+    made_of = (policy.hosts, policy.networks, policy.overlay, present, observed)
+    if before.made_of == made_of:
+        return before
+    reach = find_reach(policy, present, before.reach)
+    return Underlay(made_of, reach, peers_of(policy, reach), member_mtus(policy, reach, observed))
 
 
 def networks_present(policy: Policy, bindings: Bindings) -> dict[str, frozenset[str]]:
-    """Host -> the networks that have members on it: those that name the host, and those that were observed there."""
+    """Host -> the networks that have members on it, or to which a router there leads.
+
+    Members are where they say, or where they were observed; so are uplinks.
+    """
     found: dict[str, set[str]] = {name: set() for name in policy.hosts}
     for endpoint in policy.endpoints.values():
         name = endpoint.host
@@ -72,13 +95,19 @@ def networks_present(policy: Policy, bindings: Bindings) -> dict[str, frozenset[
             name = None if dpid is None else bindings.hosts.get(dpid)
         if name is not None:
             found[name].update(endpoint.networks)
+    routed = {name for name, network in policy.networks.items() if network.routed}
+    if routed:
+        with_uplink = {uplink.host for uplink in policy.uplinks.values()}
+        with_uplink |= {bindings.hosts.get(dpid) for dpid, names in bindings.uplinks.items() if names}
+        for name, networks in found.items():
+            if name in with_uplink or not routed.isdisjoint(networks):
+                networks |= routed
     return {name: frozenset(networks) for name, networks in found.items()}
 
 
-def _units(policy: Policy, present: Mapping[str, frozenset[str]], mtus: Mapping[str, int]) -> dict[str, HostUnit]:
+def _units(policy: Policy, underlay: Underlay) -> dict[str, HostUnit]:
     """One for each host with a database, in the document's order."""
     managed = [host for host in policy.hosts.values() if host.ovsdb is not None]
-    peers = peers_of(policy, present) if managed else {}
     members: dict[str, list[Endpoint]] = {host.name: [] for host in managed}
     for endpoint in policy.endpoints.values():
         if endpoint.host in members and endpoint.port:
@@ -90,10 +119,11 @@ def _units(policy: Policy, present: Mapping[str, frozenset[str]], mtus: Mapping[
         found[host.name] = HostUnit(
             host,
             policy.overlay,
-            tuple(policy.hosts[name] for name in sorted(peers[host.name])),
+            tuple(policy.hosts[name] for name in sorted(underlay.peers[host.name])),
             tuple(members[host.name]),
-            {name: (policy.networks[name].vlan, mtus.get(name)) for name in names},
+            {name: (policy.networks[name].vlan, underlay.mtus.get(name)) for name in names},
             vlans if host.trunk is not None else (),
+            tuple(uplink for uplink in policy.uplinks.values() if uplink.host == host.name),
         )
     return found
 
@@ -103,7 +133,7 @@ class HostUnit:
     """Everything that what is wanted of one host depends on.
 
     peers: hosts to which it has tunnels. networks: of its members, with the vlan and the MTU of each. vlans: of all
-    networks, where it has a trunk.
+    networks, where it has a trunk. uplinks: those that are on this host.
     """
 
     host: Host
@@ -112,6 +142,7 @@ class HostUnit:
     members: tuple[Endpoint, ...]
     networks: Mapping[str, tuple[int | None, int | None]]
     vlans: tuple[int, ...]
+    uplinks: tuple[Uplink, ...] = ()
 
     def want(self) -> WantedHost:
         host = self.host
@@ -121,6 +152,11 @@ class HostUnit:
         own = next((endpoint.mac for endpoint in self.members if endpoint.port == host.bridge), None)
         others = (endpoint for endpoint in self.members if endpoint.port != host.bridge)
         ports = [self._member_port(host.bridge, endpoint) for endpoint in others]
+        ports += (
+            WantedPort(uplink.port, host.bridge, pointer("uplinks", uplink.name))
+            for uplink in self.uplinks
+            if uplink.port != host.bridge
+        )
         if host.trunk is not None:
             ports += _trunk_ports(host, host.bridge, host.trunk, self.vlans)
         ports += (_tunnel(self.overlay, host, host.bridge, peer) for peer in self.peers)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 
 from controller.flow.fields import LOCAL_PORT
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen
-from controller.pipeline.compile import Carrier, Membership
 from controller.policy.model import Dpid, Host, Policy, of_attached_mac, of_iface_id
-from controller.tunnels import trunk_carries, tunnel_joins, tunnel_port
+from controller.tunnels import tunnel_port
 
 MAX_OFPORT = 0xFF00
 """OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to: ports above it are reserved."""
@@ -49,8 +49,9 @@ def _is_seat(ofport: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Bindings:
-    """Where every endpoint is. seats: dpid -> endpoint name -> ofport. home: endpoint -> its dpid.
+    """Where every endpoint and every uplink is.
 
+    seats: dpid -> endpoint name -> ofport. home: endpoint -> its dpid. uplinks: dpid -> uplink name -> ofport.
     rivals: endpoint -> other bridges that show a port of its name; they get nothing. hosts: which bridge is which host.
     """
 
@@ -58,113 +59,129 @@ class Bindings:
     home: Mapping[str, Dpid] = field(default_factory=dict)
     rivals: Mapping[str, tuple[Dpid, ...]] = field(default_factory=dict)
     hosts: Mapping[Dpid, str] = field(default_factory=dict)
+    uplinks: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
 
 
 def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> Bindings:
-    """Bind every endpoint to the port of its name, or with its label.
+    """Bind every endpoint to the port of its name, or with its label, and every uplink to the port of its name.
 
-    An endpoint with a host is looked for on that host's bridge only. One without stays on the bridge where it was as
-    long as that bridge showed the port last and is present, or no other present bridge shows it: a stranger that shows
-    a port of the same name takes nothing away. Among several new ones the first in `bridges` wins.
+    What has a host is looked for on that host's bridge only. What has none stays on the bridge where it was as long as
+    that bridge showed the port last and is present, or no other present bridge shows it: a stranger that shows a port
+    of the same name takes nothing away. Among several new ones the first in `bridges` wins.
     """
     known = {bridge.dpid: bridge for bridge in bridges}
-    showing: dict[str, list[Dpid]] = {}
-    for bridge in known.values():
-        for name, ofport in bridge.ports.items():
-            if _is_seat(ofport):
-                showing.setdefault(name, []).append(bridge.dpid)
-        for label in bridge.labels:
-            if bridge.ofport(label) is not None:
-                showing.setdefault(label, []).append(bridge.dpid)
+    on = _bridges_of(policy, bridges)
+    hosts_named = chain(
+        (endpoint.host for endpoint in policy.endpoints.values()), (uplink.host for uplink in policy.uplinks.values())
+    )
+    showing = _showing(bridges) if any(host is None for host in hosts_named) else {}
     seats: dict[Dpid, dict[str, int]] = {dpid: {} for dpid in known}
+    uplinks: dict[Dpid, dict[str, int]] = {dpid: {} for dpid in known}
     taken: dict[Dpid, set[int]] = {dpid: set() for dpid in known}
     home: dict[str, Dpid] = {}
     rivals: dict[str, tuple[Dpid, ...]] = {}
+
+    def showing_port(host: str | None, place: str) -> list[Dpid]:
+        if host is None:
+            return showing.get(place, [])
+        return [dpid for dpid in on[host] if known[dpid].ofport(place) is not None]
+
+    def take(chosen: Dpid, place: str) -> int | None:
+        """The port, if nobody has it: it has one user, also where several know it by different labels."""
+        seat = known[chosen].ofport(place)
+        assert seat is not None
+        if seat in taken[chosen]:
+            return None
+        taken[chosen].add(seat)
+        return seat
+
+    at_uplink = {name: dpid for dpid, names in before.uplinks.items() for name in names}
+    for uplink in policy.uplinks.values():
+        candidates = showing_port(uplink.host, uplink.port)
+        if candidates:
+            chosen = _choose(candidates, known, at_uplink.get(uplink.name))
+            seat = take(chosen, uplink.port)
+            if seat is not None:
+                uplinks[chosen][uplink.name] = seat
     for endpoint in policy.endpoints.values():
-        candidates = showing.get(endpoint.place)
-        if not candidates:
-            continue
-        if endpoint.host is not None:
-            host = policy.hosts[endpoint.host]
-            candidates = [dpid for dpid in candidates if _is_on(host, known[dpid])]
+        candidates = showing_port(endpoint.host, endpoint.place)
         if not candidates:
             continue
         chosen = _choose(candidates, known, before.home.get(endpoint.name))
-        seat = known[chosen].ofport(endpoint.place)
-        assert seat is not None
-        if seat in taken[chosen]:
-            continue  # a port has one endpoint, also where several know it by different labels
-        taken[chosen].add(seat)
+        seat = take(chosen, endpoint.place)
+        if seat is None:
+            continue
         seats[chosen][endpoint.name] = seat
         home[endpoint.name] = chosen
         if len(candidates) > 1:
             others = tuple(dpid for dpid in candidates if dpid != chosen and known[dpid].present)
             if others:
                 rivals[endpoint.name] = others
-    return Bindings(seats, home, rivals, {dpid: host.name for dpid, host in find_hosts(policy, bridges).items()})
+    hosts = {dpid: name for name, dpids in on.items() for dpid in dpids}
+    return Bindings(
+        {dpid: _kept(here, before.seats.get(dpid)) for dpid, here in seats.items()},
+        home,
+        rivals,
+        hosts,
+        {dpid: _kept(here, before.uplinks.get(dpid)) for dpid, here in uplinks.items()},
+    )
+
+
+def routing_bridges(policy: Policy, bindings: Bindings) -> frozenset[Dpid]:
+    """Bridges with a member of a routed network, or with an uplink: each must reach every routed network."""
+    routed = {name for name, network in policy.networks.items() if network.routed}
+    if not routed:
+        return frozenset()
+    found = {dpid for dpid, names in bindings.uplinks.items() if names}
+    for name, dpid in bindings.home.items():
+        if dpid not in found and not routed.isdisjoint(policy.endpoints[name].networks):
+            found.add(dpid)
+    return frozenset(found)
+
+
+def _kept(seats: Mapping[str, int], before: Mapping[str, int] | None) -> Mapping[str, int]:
+    """The very seats of before, where they are the same: whoever compares them sees it at once."""
+    return before if before is not None and before == seats else seats
+
+
+def _showing(bridges: Iterable[BridgePorts]) -> dict[str, list[Dpid]]:
+    """`Endpoint.place` -> the bridges that show such a port."""
+    found: dict[str, list[Dpid]] = {}
+    for bridge in bridges:
+        for name, ofport in bridge.ports.items():
+            if _is_seat(ofport):
+                found.setdefault(name, []).append(bridge.dpid)
+        for label in bridge.labels:
+            if bridge.ofport(label) is not None:
+                found.setdefault(label, []).append(bridge.dpid)
+    return found
 
 
 def find_hosts(policy: Policy, bridges: Collection[BridgePorts]) -> Mapping[Dpid, Host]:
     """Which of the bridges is which host."""
-    return {bridge.dpid: host for host in policy.hosts.values() for bridge in bridges if _is_on(host, bridge)}
+    return {dpid: policy.hosts[name] for name, dpids in _bridges_of(policy, bridges).items() for dpid in dpids}
 
 
-def find_carriers(
-    policy: Policy, bridges: Collection[BridgePorts], bindings: Bindings
-) -> Mapping[Dpid, tuple[Carrier, ...]]:
-    """The ports of every bridge that lead to other hosts, and which memberships are behind them.
-
-    A host's trunk leads to every other host that has one; a tunnel to one host. An endpoint is where it is bound; of
-    those elsewhere only the memberships matter whose networks have members here. A port that an endpoint is bound to
-    leads nowhere else.
-    """
-    hosts = find_hosts(policy, bridges)
-    if len(hosts) < 2:
-        return {}
-    tunnel_ports = {dpid: tunnel_port(host.name) for dpid, host in hosts.items()}
-    members = {dpid: _members_by_network(policy, bindings.seats.get(dpid, ())) for dpid in hosts}
-    found: dict[Dpid, tuple[Carrier, ...]] = {}
+def _bridges_of(policy: Policy, bridges: Iterable[BridgePorts]) -> dict[str, list[Dpid]]:
+    """Host -> its bridges, of those that are there: one, or by name as many as have that name."""
+    known: set[Dpid] = set()
+    named: dict[str, list[Dpid]] = {}
     for bridge in bridges:
-        host = hosts.get(bridge.dpid)
-        if host is None:
-            continue
-        seats = bindings.seats.get(bridge.dpid, {}).values()
-        here = members[bridge.dpid]
-        on_trunk: list[Membership] = []
-        in_tunnels: dict[int, list[Membership]] = {}
-        for dpid, peer in hosts.items():
-            if peer is host:
-                continue  # itself, or another bridge that goes by the same name
-            tunnel = bridge.carrier(tunnel_ports[dpid]) if tunnel_joins(host, peer) else None
-            for name, memberships in members[dpid].items():
-                if name not in here:
-                    continue
-                if trunk_carries(host, peer, policy.networks[name]):
-                    on_trunk += memberships
-                elif tunnel is not None and policy.networks[name].vni is not None:
-                    in_tunnels.setdefault(tunnel, []).extend(memberships)
-        carriers = [Carrier(port, True, tuple(there)) for port, there in in_tunnels.items()]
-        trunk = None if host.trunk is None else bridge.carrier(host.trunk)
-        if on_trunk and trunk is not None:
-            carriers.append(Carrier(trunk, False, tuple(on_trunk), host.native))
-        found[bridge.dpid] = tuple(carrier for carrier in carriers if carrier.port not in seats)
+        known.add(bridge.dpid)
+        named.setdefault(bridge.name, []).append(bridge.dpid)
+    found: dict[str, list[Dpid]] = {}
+    for host in policy.hosts.values():
+        dpid = host.datapath_id
+        if dpid is None:
+            found[host.name] = [] if host.bridge is None else named.get(host.bridge, [])
+        else:
+            found[host.name] = [dpid] if dpid in known else []
     return found
-
-
-def _members_by_network(policy: Policy, names: Iterable[str]) -> Mapping[str, list[Membership]]:
-    found: dict[str, list[Membership]] = {}
-    for name in names:
-        for network in policy.endpoints[name].networks:
-            found.setdefault(network, []).append((name, network))
-    return found
-
-
-def _is_on(host: Host, bridge: BridgePorts) -> bool:
-    dpid = host.datapath_id
-    return bridge.dpid == dpid if dpid is not None else bridge.name == host.bridge
 
 
 def _choose(candidates: list[Dpid], known: Mapping[Dpid, BridgePorts], before: Dpid | None) -> Dpid:
+    if len(candidates) == 1:
+        return candidates[0]
     present = [dpid for dpid in candidates if known[dpid].present]
     if before in candidates and (before in present or not present):
         return before
@@ -203,12 +220,11 @@ def strangers_of(policy: Policy, seen: Iterable[HostSeen]) -> dict[Dpid, frozens
     found: dict[Dpid, set[str]] = {}
     for host in seen:
         for port in host.shown.ports:
+            end = ends.get(port.name)
+            if end is None or (port.tunnel is not None and port.tunnel.peer_ip == end):
+                continue
             dpid = host.shown.bridges.get(port.bridge)
-            if (
-                dpid is not None
-                and port.name in ends
-                and (port.tunnel is None or port.tunnel.peer_ip != ends[port.name])
-            ):
+            if dpid is not None:
                 found.setdefault(dpid, set()).add(port.name)
     return {dpid: frozenset(names) for dpid, names in found.items()}
 

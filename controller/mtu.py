@@ -8,7 +8,7 @@ from controller.hosts import HostSeen, PortSeen
 from controller.inventory import Bindings
 from controller.policy.load_host import MTU_MAX, MTU_MIN
 from controller.policy.model import Dpid, Encapsulation, Host, Policy
-from controller.tunnels import tunnel_carries
+from controller.tunnels import Reach
 
 UNDERLAY_MTU = 1500
 """Of the network between the hosts, where nobody says otherwise (RFC 894)."""
@@ -26,26 +26,19 @@ def overhead_bytes(type: Encapsulation, ip_version: int) -> int:
     return _IP[ip_version] + _BEHIND_IP[type] + _INNER_ETHERNET
 
 
-def member_mtus(
-    policy: Policy, present: Mapping[str, frozenset[str]], underlay: Mapping[str, int]
-) -> Mapping[str, int]:
+def member_mtus(policy: Policy, reach: Mapping[str, Reach], underlay: Mapping[str, int]) -> Mapping[str, int]:
     """Network -> the largest IP packet in bytes that each of its members may send, for networks that use tunnels.
 
-    present: host -> the networks that have members on it. underlay: host -> what was observed of the network between
-    the hosts; the policy's own word goes first.
+    reach: every network's. underlay: host -> what was observed of the network between the hosts; the policy's own word
+    goes first.
     """
-    on: dict[str, list[Host]] = {}
-    for host, networks in present.items():
-        for name in networks:
-            on.setdefault(name, []).append(policy.hosts[host])
-    found: dict[str, int] = {}
-    for network in policy.networks.values():
-        hosts = on.get(network.name, [])
-        ends = [a for a in hosts if any(a is not b and tunnel_carries(a, b, network) for b in hosts)]
-        if ends:
-            fits = policy.overlay.mtu
-            found[network.name] = fits if fits is not None else min(_room(policy, host, underlay) for host in ends)
-    return found
+    fits = policy.overlay.mtu
+    rooms = {host.name: _room(policy, host, underlay) for host in policy.hosts.values() if host.vtep is not None}
+    return {
+        name: fits if fits is not None else min(rooms[end] for end in one.peers)
+        for name, one in reach.items()
+        if one.peers
+    }
 
 
 def _room(policy: Policy, host: Host, underlay: Mapping[str, int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.carriers import Carriers
 from controller.control import SHOWN, BridgePlan, Document, HostPlanned, Pair, PlanReport, Stored
 from controller.diff import Difference
 from controller.errors import Problem
@@ -12,6 +13,7 @@ from controller.flow.flow import Flow
 from controller.host_plan import HostPlan
 from controller.inventory import Bindings
 from controller.pipeline.compile import Compiled
+from controller.pipeline.rulebook import Rulebook
 from controller.policy.meaning import pairs_of
 from controller.policy.model import Dpid, Policy
 
@@ -23,6 +25,8 @@ class Draft:
     document: Document
     policy: Policy
     bindings: Bindings
+    carriers: Carriers
+    book: Rulebook
     compiled: Mapping[Dpid, Compiled]
     differences: Mapping[Dpid, Difference[int, Flow]]
     hosts: HostPlan

@@ -37,8 +37,8 @@ def settle() -> None:
     for handler in logging.getLogger().handlers:
         handler.lock = RLock()
     # Compiled flows are many objects that live long and have no cycles. While the collector looks at objects no thread
-    # runs: let it look at few at a time, and at all of them almost never.
-    gc.set_threshold(5_000, 10, 1_000)
+    # runs: let it look at few at a time (50,000 took 25 ms in the middle of a change), and at all of them almost never.
+    gc.set_threshold(5_000, 2, 5_000)
     # At each system call the loop waits so long for the interpreter while another thread computes.
     sys.setswitchinterval(0.0002)
     # glibc gives each thread a heap of its own, and what was freed in one is not used again in another (mallopt(3)).

@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import ParamSpec, TypeVar
 
 from controller.bridge import Bridge
+from controller.carriers import NO_CARRIERS, find_carriers
 from controller.control import (
     SHOWN,
     Binding,
@@ -20,26 +22,30 @@ from controller.control import (
     Change,
     Document,
     FlowView,
-    HostOutcome,
     HostView,
     Outcome,
     PlanReport,
     PortsAs,
     RevisionConflict,
+    RulesView,
     Status,
     Stored,
 )
 from controller.diff import Difference
+from controller.directory import Directory, PuntView
 from controller.errors import CompileError, SwitchError
 from controller.flow.flow import Flow
 from controller.host_plan import HostPlan, plan_hosts
-from controller.host_view import outcome_of, planned_hosts, status_of_hosts, view_hosts
-from controller.hosts import HostDatabases, HostSeen, WantedHost
-from controller.inventory import Bindings, bind, find_carriers, labels_of, strangers_of
-from controller.loop import Loop, Waiter
+from controller.host_view import planned_hosts, status_of_hosts, view_hosts
+from controller.host_wait import HostWait
+from controller.hosts import HostDatabases
+from controller.inventory import Bindings, bind, labels_of, strangers_of
+from controller.loop import Loop
 from controller.mtu import underlay_mtus
-from controller.pipeline import PIPELINE
+from controller.news import News
+from controller.pipeline import PIPELINE, TABLES
 from controller.pipeline.compile import Compiled, compile_bridge
+from controller.pipeline.rulebook import make_rulebook
 from controller.plan_report import Draft, Standing, report_plan
 from controller.policy.advice import Adviser
 from controller.policy.check import Checker
@@ -47,24 +53,26 @@ from controller.policy.document import as_written
 from controller.policy.edit import apply_change
 from controller.policy.load import load
 from controller.policy.model import Dpid, Policy
+from controller.punts import Punts
 from controller.revisions import Revisions
-from controller.switch import ForeignFlow, Switch
+from controller.rule_counters import Counted, RuleCounters
+from controller.rule_log import Reader, RuleLog
+from controller.switch import ForeignFlow, PacketIn, Switch
 
 LOG = logging.getLogger("tripoint.reconcile")
 
 IN_FORCE_WITHIN_S = 30.0
 """How long a change waits for the bridges before it answers that it is not in force yet."""
-HOSTS_WITHIN_S = 5.0
-"""How long a change waits for managed hosts to have their rows, and for their bridges to come."""
-REACHED_WITHIN = timedelta(seconds=1)
-"""A database that has been away for so long is not waited for."""
-PORT_NAME_BYTES = 15
-"""OpenFlow 1.4 shows so much of a port's name (OFP_MAX_PORT_NAME_LEN, the last octet is zero)."""
 AUDIT_EVERY_S = 60.0
 """How often everything installed is read again, to find what others have changed."""
+AT_ONCE_UP_TO = 1000
+"""A set of so many flows is compared in a fraction of a millisecond."""
 VERIFY_EACH_UP_TO = 64
 """A plan of so many flows is verified flow by flow; a larger one by reading everything."""
 REFUSALS_KEPT = 20
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Reconciler:
@@ -84,18 +92,21 @@ class Reconciler:
         self._lock = loop.lock()
         self._bridges: dict[Dpid, Bridge] = {}
         self._bindings = Bindings()
-        self._port_changes = 0
-        self._port_changes_bound = 0
-        """How many of them the bindings are made of."""
+        self._carriers = NO_CARRIERS
+        self._port_news = News()
+        """Of ports and labels; the bindings are made of what is taken into account."""
         self._refused: list[str] = []
         policy = load(document)
         self._checker.check(policy)
+        self._rulebook = make_rulebook(policy)
         self._stored = Stored(number, document, policy)
+        self._directory = Directory(policy)
+        self._rule_log = RuleLog(loop, wall_clock)
+        self._rule_counters = RuleCounters(loop)
         self._host_facts: object = None
-        self._host_changes = 0
-        self._host_changes_looked_at = 0
+        self._host_news = News()
         self._look_is_due = False
-        self._host_waiters: list[Waiter] = []
+        self._host_wait = HostWait(loop, wall_clock, databases, self._bridges, (self._port_news, self._host_news))
         self._host_plan = plan_hosts(policy, self._bindings, ())
         databases.want(self._host_plan.hosts)
 
@@ -106,7 +117,7 @@ class Reconciler:
         dpid = Dpid(switch.dpid)
         bridge = self._bridges.get(dpid)
         if bridge is None:
-            bridge = self._bridges[dpid] = Bridge(dpid, self._loop.waiter())
+            bridge = self._bridges[dpid] = self._meet(dpid)
         bridge.begin(switch)
         LOG.info("bridge connected dpid=%016x peer=%s", dpid, switch.peer)
         try:
@@ -132,8 +143,14 @@ class Reconciler:
         if bridge is None or bridge.switch is not switch:
             return
         bridge.port_events.append((ofport, name))
-        self._port_changes += 1
+        self._port_news.hear()
         bridge.wake.set()
+
+    def packet_in(self, switch: Switch, packet: PacketIn) -> None:
+        """The switch handed a packet over. Never waits."""
+        bridge = self._bridges.get(Dpid(switch.dpid))
+        if bridge is not None and bridge.switch is switch and bridge.punts is not None:
+            bridge.punts.put(switch, packet)
 
     def gone(self, switch: Switch) -> None:
         """A connection ended: its `connect`, which may sleep, is to return now."""
@@ -148,8 +165,8 @@ class Reconciler:
 
     def hosts_changed(self) -> None:
         """The databases show something else than before."""
-        self._look_again()
-        self._host_changes += 1
+        self._host_wait.look_again()
+        self._host_news.hear()
         if not self._look_is_due:
             self._look_is_due = True
             self._loop.spawn(self._look_at_hosts)
@@ -187,7 +204,7 @@ class Reconciler:
             for bridge in self._bridges.values():
                 if bridge.connected and not (changed and bridge.pass_over(stored.revision, revision)):
                     bridge.wake.set()
-        hosts = self._await_hosts(plan)
+        hosts = self._host_wait.wait(plan)
         bridges = [bridge for bridge in self._bridges.values() if bridge.connected]
         outcomes = tuple(self._await(bridge, revision) for bridge in bridges)
         in_force = all(o.in_force for o in outcomes) and all(h.in_force for h in hosts)
@@ -207,7 +224,7 @@ class Reconciler:
         bridges = tuple(bridge.status(settings.get(dpid)) for dpid, bridge in sorted(self._bridges.items()))
         revision = self._stored.revision
         hosts = status_of_hosts(self._stored.policy, self._bindings, self._host_plan, seen, self.connected())
-        in_force = not self._ports_pending and all(b.in_force == revision for b in bridges if b.connected)
+        in_force = not self._port_news.pending and all(b.in_force == revision for b in bridges if b.connected)
         return Status(revision, in_force and all(h.in_force for h in hosts), bridges, hosts, tuple(self._refused))
 
     def bindings(self) -> list[Binding]:
@@ -242,9 +259,36 @@ class Reconciler:
                     cookie = f"{flow.cookie:#x}"
                     yield FlowView(label, bridge.name, name, cookie, flow.origin, flow.why, str(flow), installed)
 
+    def rules(self) -> RulesView:
+        bridges = [
+            Counted(dpid, bridge.name, bridge.switch, bridge.tally.flows, bridge.generation)
+            for dpid, bridge in sorted(self._bridges.items())
+        ]
+        return self._rule_counters.read(self._stored, bridges)
+
+    def log(self, follow: bool = False) -> Reader:
+        return self._rule_log.read(follow)
+
+    def _meet(self, dpid: Dpid) -> Bridge:
+        """A bridge that is not known yet, or not any more."""
+        bridge = Bridge(dpid, self._loop.waiter())
+        bridge.punts = Punts(
+            self._loop,
+            view=lambda: self._punt_view(bridge),
+            flow_of=lambda cookie: bridge.tally.flows.get(cookie),
+            note=self._rule_log.note,
+        )
+        return bridge
+
+    def _punt_view(self, bridge: Bridge) -> PuntView:
+        if self._directory.policy is not self._stored.policy:
+            self._directory = Directory(self._stored.policy)
+        uplinks = self._bindings.uplinks.get(bridge.dpid, {})
+        return PuntView(bridge.dpid, bridge.name, self._directory, uplinks, TABLES)
+
     def _wake_all(self) -> None:
         """What a bridge that is gone carried may be found elsewhere."""
-        self._port_changes += 1
+        self._port_news.hear()
         self._wake_connected()
 
     def _wake_connected(self) -> None:
@@ -278,57 +322,55 @@ class Reconciler:
             for dpid, bridge in bridges.items()
         ]
         bindings = bind(policy, observed, self._bindings)
-        carriers = find_carriers(policy, observed, bindings)
+        carriers = find_carriers(policy, observed, bindings, self._carriers)
+        book = self._rulebook if policy is self._stored.policy else make_rulebook(policy, self._rulebook)
         compiled: dict[Dpid, Compiled] = {}
         differences: dict[Dpid, Difference[int, Flow]] = {}
         for dpid, bridge in bridges.items():
             compiled[dpid] = compile_bridge(
-                policy, bindings.seats[dpid], bridge.compiled, carriers.get(dpid, ()), bridge=bridge.view
+                policy,
+                bindings.seats[dpid],
+                bridge.compiled,
+                carriers.by_bridge.get(dpid, {}),
+                bridge=bridge.view,
+                book=book,
+                uplinks=bindings.uplinks[dpid],
             )
             differences[dpid] = bridge.tally.difference(bridge.compiled, compiled[dpid])
         return Draft(
             document,
             policy,
             bindings,
+            carriers,
+            book,
             compiled,
             differences,
             plan_hosts(policy, bindings, tuple(seen.values()), self._host_plan),
         )
 
     def _put_in_effect(self, draft: Draft) -> None:
-        self._bindings = draft.bindings
+        self._bindings, self._carriers, self._rulebook = draft.bindings, draft.carriers, draft.book
         for dpid, compiled in draft.compiled.items():
             if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
                 bridge.replace(draft.bindings.seats[dpid], compiled)
-
-    @property
-    def _ports_pending(self) -> bool:
-        """Whether ports or labels have changed since everything was bound."""
-        return self._port_changes != self._port_changes_bound
-
-    def _look_again(self) -> None:
-        """Wake those who wait for hosts: something about ports or databases is new."""
-        waiting, self._host_waiters = self._host_waiters, []
-        for waiter in waiting:
-            waiter.set()
 
     def _look_at_hosts(self) -> None:
         """Bind again if the databases show what binding depends on otherwise. However often they change, one look is
         taken at a time, and no bridge is waited for.
         """
         with self._lock:
-            self._look_is_due, n_changes = False, self._host_changes
+            self._look_is_due, n_changes = False, self._host_news.count
             facts = self._loop.in_thread(self._read_host_facts)
             if facts != self._host_facts:
                 self._host_facts = facts
-                self._port_changes += 1
+                self._port_news.hear()
             try:
                 self._rebind()
             except CompileError as error:
                 LOG.error("what the databases show cannot be compiled error=%s", error)
                 self._wake_connected()  # each of them says so in its status
-            self._host_changes_looked_at = n_changes
-        self._look_again()
+            self._host_news.take(n_changes)
+        self._host_wait.look_again()
 
     def _read_host_facts(self) -> object:
         policy, seen = self._stored.policy, self._databases.seen()
@@ -341,26 +383,35 @@ class Reconciler:
             self._databases.want(plan.hosts)
         self._host_plan = plan
 
-    def _rebind(self) -> None:
-        """Bring bindings and compiled flows to the ports as they are now; wake the other bridges that this concerns."""
-        if not self._ports_pending:
+    def _rebind(self, asking: Bridge | None = None) -> None:
+        """Bring bindings and compiled flows to the ports as they are now; wake the other bridges that this concerns.
+
+        asking: the bridge that does this in order to send what comes of it.
+        """
+        if not self._port_news.pending:
             return
-        n_changes = self._port_changes
+        n_changes = self._port_news.count
         draft = self._loop.in_thread(self._compile, self._stored.document, self._stored.policy)
         self._loop.in_thread(self._put_in_effect, draft)
-        self._port_changes_bound = n_changes
+        self._port_news.take(n_changes)
         self._want(draft.hosts)
         for dpid, changes in draft.differences.items():
             bridge = self._bridges.get(dpid)
-            if changes and bridge is not None and bridge.connected:
+            if changes and bridge is not None and bridge.connected and bridge is not asking:
                 bridge.wake.set()
 
     # Installed: by the bridge's own green thread
 
+    def _compute(self, size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Where a call takes less time than to hand it to a thread, it is made here. size: flows that it looks at."""
+        if size <= AT_ONCE_UP_TO:
+            return function(*args, **kwargs)
+        return self._loop.in_thread(function, *args, **kwargs)
+
     def _serve(self, bridge: Bridge, switch: Switch) -> None:
         """Settle once, then sleep until something changes, an audit is due, or a failed attempt may be repeated."""
         wait_s = AUDIT_EVERY_S
-        wake = bridge.wake = self._loop.waiter()
+        bridge.wake = self._loop.waiter()
         bridge.busy = True
         try:
             self._settle(bridge, switch)
@@ -371,8 +422,8 @@ class Reconciler:
             LOG.warning("not in force dpid=%016x retry_s=%.1f error=%s", bridge.dpid, wait_s, error)
         bridge.busy = False
         bridge.tell_settled()
-        self._look_again()
-        if switch.alive and not wake.wait(wait_s) and bridge.switch is switch:
+        self._host_wait.look_again()
+        if switch.alive and not bridge.wake.wait(wait_s) and bridge.switch is switch:
             bridge.forget_installed()
 
     def _settle(self, bridge: Bridge, switch: Switch) -> None:
@@ -385,72 +436,44 @@ class Reconciler:
         installed = bridge.installed
         if installed is None:
             bridge.see_ports(switch.read_ports())
-            self._port_changes += 1
+            self._port_news.hear()
             dump = switch.read_flows()
             installed, foreign = set(dump.cookies), dump.foreign
         with self._lock:
-            self._rebind()
+            _require_current(bridge, switch)
+            bridge.wake = self._loop.waiter()  # what it was woken for until now is in what follows
+            self._rebind(bridge)
             _require_current(bridge, switch)
             revision = bridge.attempted = self._stored.revision
             bridge.installed = installed
-            plan = self._loop.in_thread(bridge.take_plan, installed)
+            plan = self._compute(bridge.plan_size, bridge.take_plan, installed)
+        found: frozenset[int] | None = None
         if plan or foreign:
-            switch.apply(plan.add, plan.remove, foreign)
-            self._loop.in_thread(_carry_out, plan, installed)
+            each = _size(plan) <= VERIFY_EACH_UP_TO
+            verify = [*(flow.cookie for flow in plan.add), *plan.remove] if each else []
+            found = switch.apply(plan.add, plan.remove, foreign, verify)
+            self._compute(_size(plan), _carry_out, plan, installed)
         _require_current(bridge, switch)
         bridge.note_change(plan)
-        if plan or foreign:
-            self._verify(switch, installed, plan)
+        if found is not None:
+            self._verify(switch, installed, plan, found)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
 
-    def _verify(self, switch: Switch, installed: set[int], plan: Difference[int, Flow]) -> None:
-        """Ask the switch whether the plan is now empty. Raises SwitchError where it is not."""
-        if len(plan.add) + len(plan.remove) <= VERIFY_EACH_UP_TO:
+    def _verify(self, switch: Switch, installed: set[int], plan: Difference[int, Flow], found: frozenset[int]) -> None:
+        """Whether the plan is now empty, as the switch says. Raises SwitchError where it is not.
+
+        found: of the plan's flows those that it has; a large plan is held against all that it has.
+        """
+        if _size(plan) <= VERIFY_EACH_UP_TO:
             added = {flow.cookie for flow in plan.add}
-            found = switch.find_flows([*added, *plan.remove])
             missing, left = len(added - found), len(found - added)
         else:
             missing, left = self._loop.in_thread(_compare, installed, switch.read_flows().cookies)
         if missing or left:
             raise SwitchError(f"after the change {missing} flows are missing and {left} are left over")
-
-    def _await_hosts(self, plan: HostPlan) -> tuple[HostOutcome, ...]:
-        """Wait until every managed host that can be reached has what is wanted, and its bridge is here with its ports.
-
-        One that lacks something is not waited for long: what is missing may never come.
-        """
-        began, awake_s = self._loop.now(), REACHED_WITHIN.total_seconds()
-        why = {name: seen.why for name, seen in self._databases.seen().items()}
-        while True:
-            waiter = self._loop.waiter()
-            self._host_waiters.append(waiter)
-            seen = self._databases.seen()
-            lacking = [host for host in plan.hosts if host.name in seen and self._lacks(host, seen[host.name])]
-            waited_s = self._loop.now() - began
-            if waited_s > awake_s:  # what has not got further since then will not do so soon
-                lacking = [h for h in lacking if not seen[h.name].why or seen[h.name].why != why.get(h.name)]
-            left_s = HOSTS_WITHIN_S - waited_s
-            if not lacking or left_s <= 0:
-                connected = self.connected()
-                return tuple(
-                    outcome_of(seen[h.name], h.bridge, h.dpid in connected) for h in plan.hosts if h.name in seen
-                )
-            waiter.wait(min(left_s, awake_s))
-
-    def _lacks(self, host: WantedHost, seen: HostSeen) -> bool:
-        """Whether something of a host is on its way: rows, the bridge's connection, ports that its switch has made."""
-        if not seen.connected:
-            return self._wall_clock() - seen.since < REACHED_WITHIN
-        bridge = self._bridges.get(host.dpid)
-        if not seen.in_force or bridge is None or not bridge.connected:
-            return True
-        if self._ports_pending or self._host_changes != self._host_changes_looked_at:
-            return True
-        made = (port for port in seen.shown.ports if port.bridge == host.bridge and port.ofport is not None)
-        return any(port.name not in bridge.ports and len(port.name.encode()) <= PORT_NAME_BYTES for port in made)
 
     def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
         until = self._loop.now() + IN_FORCE_WITHIN_S
@@ -465,6 +488,10 @@ def _require_current(bridge: Bridge, switch: Switch) -> None:
     """Raise SwitchError where a newer connection of the bridge has taken this one's place."""
     if bridge.switch is not switch:
         raise SwitchError("a newer connection of this bridge has taken over")
+
+
+def _size(plan: Difference[int, Flow]) -> int:
+    return len(plan.add) + len(plan.remove)
 
 
 def _carry_out(plan: Difference[int, Flow], installed: set[int]) -> None:

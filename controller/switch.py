@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.flow.actions import Action
+from controller.flow.fields import Field, Slice
 from controller.flow.flow import Flow
 
 
@@ -29,6 +31,28 @@ class FlowDump:
     cookies: frozenset[int]
     learned: int
     foreign: tuple[ForeignFlow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIn:
+    """A packet that a flow has handed to the controller. Whoever sends such packets decides what is in them.
+
+    cookie, table: of the flow. reason: OFPR_*. in_port: 0 where the packet has none any more. fields: what the pipeline
+    knew of the packet at that point: registers, in_port, tun_id, ct_*; a field that is 0 is left out.
+    frame: as it was at that point, maybe cut; total_bytes: how long it was before that.
+    """
+
+    cookie: int
+    table: int
+    reason: int
+    in_port: int
+    fields: Mapping[Field, int]
+    frame: bytes
+    total_bytes: int
+
+    def read(self, part: Slice) -> int:
+        """What a slice of a register held."""
+        return self.fields.get(part.field, 0) >> part.low & (1 << part.n_bits) - 1
 
 
 class Switch(Protocol):
@@ -66,8 +90,29 @@ class Switch(Protocol):
         """Which of these cookies are installed; cost grows with the number asked for, not with what is installed."""
         ...
 
-    def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
-        """One bundle: removals by cookie, then additions; all of it in force at its end or, with SwitchError, none."""
+    def apply(
+        self,
+        add: Sequence[Flow],
+        remove: Sequence[int],
+        foreign: Sequence[ForeignFlow] = (),
+        verify: Collection[int] = (),
+    ) -> frozenset[int]:
+        """One bundle: removals by cookie, then additions; all of it in force at its end or, with SwitchError, none.
+
+        Returns which of the cookies in `verify` are installed then, as `find_flows` would, without another round trip;
+        where only they could not be had, SwitchError says that they were being looked for.
+        """
+        ...
+
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
+        """Cookie -> (packets, bytes) of compiled flows: those of `cookies` that are installed, or all.
+
+        Some are asked for at a cost that grows with their number, all at the cost of `read_flows`.
+        """
+        ...
+
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
+        """Have the switch do the actions with a frame that came in on no port. What becomes of it is not told."""
         ...
 
     def close(self, reason: str) -> None:

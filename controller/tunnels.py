@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
+from types import MappingProxyType
 
 from controller.policy.model import Host, Network, Policy
 
@@ -39,22 +41,47 @@ def tunnel_carries(one: Host, other: Host, network: Network) -> bool:
     return network.vni is not None and tunnel_joins(one, other) and not trunk_carries(one, other, network)
 
 
-def peers_of(policy: Policy, present: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
-    """Host -> the hosts it needs a tunnel to: those with which it shares a network that no trunk carries.
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Between which hosts a network travels in tunnels. peers: host -> the others; a host without any has no entry.
 
-    present: host -> the networks that have members on it.
+    made_of: the network, and the hosts that have members of it.
     """
-    by_network: dict[str, list[Host]] = {}
-    for name, networks in present.items():
-        for network in networks:
-            by_network.setdefault(network, []).append(policy.hosts[name])
+
+    made_of: tuple[Network, tuple[Host, ...]]
+    peers: Mapping[str, frozenset[str]]
+
+
+NO_REACH: Mapping[str, Reach] = MappingProxyType({})
+
+
+def find_reach(
+    policy: Policy, present: Mapping[str, frozenset[str]], before: Mapping[str, Reach] = NO_REACH
+) -> Mapping[str, Reach]:
+    """Every network's. present: host -> the networks that have members on it. before: an earlier result."""
+    on: dict[str, list[Host]] = {name: [] for name in policy.networks}
+    for host in policy.hosts.values():
+        for name in present.get(host.name, ()):
+            on[name].append(host)
+    return {name: _reach(policy.networks[name], tuple(hosts), before.get(name)) for name, hosts in on.items()}
+
+
+def _reach(network: Network, hosts: tuple[Host, ...], before: Reach | None) -> Reach:
+    made_of = (network, hosts)
+    if before is not None and before.made_of == made_of:
+        return before
+    peers: dict[str, frozenset[str]] = {}
+    for one in hosts:
+        others = frozenset(b.name for b in hosts if b is not one and tunnel_carries(one, b, network))
+        if others:
+            peers[one.name] = others
+    return Reach(made_of, peers)
+
+
+def peers_of(policy: Policy, reach: Mapping[str, Reach]) -> dict[str, frozenset[str]]:
+    """Host -> the hosts it needs a tunnel to: those with which it shares a network that no trunk carries."""
     found: dict[str, set[str]] = {name: set() for name in policy.hosts}
-    for network, hosts in by_network.items():
-        for one in hosts:
-            known = found[one.name]
-            known.update(
-                other.name
-                for other in hosts
-                if other.name not in known and other is not one and tunnel_carries(one, other, policy.networks[network])
-            )
+    for one in reach.values():
+        for name, peers in one.peers.items():
+            found[name] |= peers
     return {name: frozenset(peers) for name, peers in found.items()}

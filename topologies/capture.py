@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from topologies import frames
 from topologies.netns import NetworkError, inside
-from topologies.spec import Address, Encapsulation, Point
-from topologies.traffic import CANARY_MAC, ECHO_PORT, MARK
+from topologies.spec import ECHO_PORT, Address, Encapsulation, Point, Refusal
+from topologies.traffic import CANARY_MAC, MARK
 
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8
@@ -50,9 +50,13 @@ class Sighting:
 
 @dataclass
 class Notebook:
-    """What the captures of a lab saw. ports: TCP or UDP port of a probe -> its mark. l4_ports: of tunnels over UDP."""
+    """What the captures of a lab saw. ports: TCP or UDP port of a probe -> its mark. l4_ports: of tunnels over UDP.
+
+    service_ports: where the probes go; a frame without a mark belongs to a probe by its port and one of these.
+    """
 
     ports: dict[int, int] = field(default_factory=dict)
+    service_ports: frozenset[int] = frozenset({ECHO_PORT})
     l4_ports: Mapping[int, Encapsulation] = field(default_factory=lambda: frames.WELL_KNOWN)
     impostors: set[int] = field(default_factory=set)
     """Marks of frames that an impostor sends: they say nothing about what a host puts on a cable."""
@@ -68,6 +72,10 @@ class Notebook:
     """(source MAC, node, interface, outermost VID)"""
     answers: dict[tuple[Address, str, str, str], int] = field(default_factory=dict)
     """(address, its MAC, node, interface) -> how often ARP or ND said so"""
+    origins: dict[tuple[int, str, str], set[Address]] = field(default_factory=dict)
+    """(mark, node, interface) -> the source addresses of such frames"""
+    refusals: dict[tuple[int, str, str], dict[tuple[Refusal, Address], Sighting]] = field(default_factory=dict)
+    """(mark, node, interface) -> how what was sent with this mark was refused there, and from which address"""
 
     def note(self, node: str, interface: str, frame: bytes, trunk: bool = False) -> None:
         """trunk: other hosts are at the cable's end, so that frames may be inside a tunnel's."""
@@ -78,8 +86,10 @@ class Notebook:
         vid = int.from_bytes(frame[14:16], "big") & 0xFFF if frame[12:14] in (b"\x81\x00", b"\x88\xa8") else None
         marked, seen = MARK.search(frame), frames.read(frame)
         mark = int(marked[1], 16) if marked is not None else None
-        if mark is None and ECHO_PORT in seen.ports:
+        if mark is None and self.service_ports & set(seen.ports):
             mark = self.ports.get(seen.ports[0]) or self.ports.get(seen.ports[1])
+        if mark is None and seen.refusal is not None:
+            mark = self.ports.get(seen.refusal[1])
         if mark not in self.impostors and seen.source != CANARY_MAC:
             tags += tuple(f"vid {one}" for one in seen.tags)
             if not tags:
@@ -88,6 +98,11 @@ class Notebook:
         if seen.answers is not None:
             key = (*seen.answers, node, interface)
             self.answers[key] = self.answers.get(key, 0) + 1
+        if mark is not None and seen.ip_source is not None and seen.arp is None:
+            self.origins.setdefault((mark, node, interface), set()).add(seen.ip_source)
+            if seen.refusal is not None:
+                told = self.refusals.setdefault((mark, node, interface), {})
+                told.setdefault((seen.refusal[0], seen.ip_source), Sighting()).note(frame)
         if mark is not None:
             self.marks.setdefault((mark, node, interface, vid), Sighting()).note(frame)
         else:

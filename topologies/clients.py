@@ -7,21 +7,24 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from topologies import frames
 from topologies.netns import inside
-from topologies.spec import Address, Via
-from topologies.traffic import ECHO_PORT
+from topologies.spec import ECHO_PORT, Address, Via
 
 _RESEND_S = 0.3
 _IP_PKTINFO, _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 8, 49, 50
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt. device: only through this one; None: as the node routes. port: the client's own."""
+    """One attempt. device: only through this one; None: as the node routes. port: the client's own.
+
+    refusals: an ICMP error of any kind ends it (ip(7) IP_RECVERR); without, only those that the kernel takes for final.
+    """
 
     namespace: str
     target: Address
@@ -29,6 +32,8 @@ class Call:
     port: int
     device: str | None
     timeout_s: float
+    l4_port: int = ECHO_PORT
+    refusals: bool = False
 
 
 async def attempt(via: Via, call: Call) -> str:
@@ -50,6 +55,9 @@ def _socket(call: Call, kind: int, protocol: int = 0) -> socket.socket:
     handle.setblocking(False)
     if call.device is not None:
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, call.device.encode())
+    if call.refusals:
+        level = (socket.IPPROTO_IP, _IP_RECVERR) if family == socket.AF_INET else (socket.IPPROTO_IPV6, _IPV6_RECVERR)
+        handle.setsockopt(*level, 1)
     return handle
 
 
@@ -77,7 +85,7 @@ async def _tcp(call: Call) -> str:
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         handle.bind(("0.0.0.0" if call.target.version == 4 else "::", call.port))
-        await loop.sock_connect(handle, (str(call.target), ECHO_PORT))
+        await loop.sock_connect(handle, (str(call.target), call.l4_port))
         await loop.sock_sendall(handle, call.payload)
         got = b""
         while len(got) < len(call.payload):
@@ -92,7 +100,7 @@ async def _udp(call: Call) -> str:
     loop = asyncio.get_running_loop()
     with _socket(call, socket.SOCK_DGRAM) as handle:
         handle.bind(("0.0.0.0" if call.target.version == 4 else "::", call.port))
-        handle.connect((str(call.target), ECHO_PORT))
+        handle.connect((str(call.target), call.l4_port))
         while True:
             await loop.sock_sendall(handle, call.payload)
             with contextlib.suppress(TimeoutError):
@@ -101,35 +109,33 @@ async def _udp(call: Call) -> str:
 
 
 class Servers:
-    """Echo servers (RFC 862) on TCP and UDP, IPv4 and IPv6, in every namespace given."""
+    """Echo servers (RFC 862) on TCP and UDP, IPv4 and IPv6, at every port in every namespace given."""
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
 
-    async def start(self, namespaces: Iterable[str]) -> None:
-        loop = asyncio.get_running_loop()
+    async def start(self, namespaces: Iterable[str], l4_ports: Collection[int] = (ECHO_PORT,)) -> None:
         for namespace in namespaces:
-            for family in (socket.AF_INET, socket.AF_INET6):
-                with inside(namespace):
-                    tcp, udp = socket.socket(family, socket.SOCK_STREAM), socket.socket(family, socket.SOCK_DGRAM)
-                self._sockets += [tcp, udp]
-                for handle in (tcp, udp):
-                    handle.setblocking(False)
-                    handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    if family == socket.AF_INET6:
-                        handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                    handle.bind(("", ECHO_PORT))
-                udp.setsockopt(
-                    *(
-                        (socket.IPPROTO_IP, _IP_PKTINFO)
-                        if family == socket.AF_INET
-                        else (socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO)
-                    ),
-                    1,
-                )
-                loop.add_reader(udp, _echo_datagrams, udp)
-                self._servers.append(await asyncio.start_server(_echo_stream, sock=tcp))
+            for l4_port in sorted(l4_ports):
+                for family in (socket.AF_INET, socket.AF_INET6):
+                    await self._start(namespace, family, l4_port)
+
+    async def _start(self, namespace: str, family: socket.AddressFamily, l4_port: int) -> None:
+        with inside(namespace):
+            tcp, udp = socket.socket(family, socket.SOCK_STREAM), socket.socket(family, socket.SOCK_DGRAM)
+        self._sockets += [tcp, udp]
+        for handle in (tcp, udp):
+            handle.setblocking(False)
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            handle.bind(("", l4_port))
+        four = family == socket.AF_INET
+        option = (socket.IPPROTO_IP, _IP_PKTINFO) if four else (socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO)
+        udp.setsockopt(*option, 1)
+        asyncio.get_running_loop().add_reader(udp, _echo_datagrams, udp)
+        self._servers.append(await asyncio.start_server(_echo_stream, sock=tcp))
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from topologies.reading import Reader, below, near, shown
 from topologies.spec import (
-    NEVER_BY_DEFAULT,
-    REACH_BY_DEFAULT,
+    BY_STACK,
+    CLIENT_PORTS,
+    ECHO_PORT,
+    WITH_PORT,
     Attack,
     Carries,
     Conduct,
@@ -19,6 +22,7 @@ from topologies.spec import (
     Hostile,
     Lab,
     Probe,
+    Refusal,
     Situation,
     Via,
     as_address,
@@ -30,6 +34,8 @@ BY_HAND = (Via.BROADCAST, Via.MULTICAST, Via.UNKNOWN_UNICAST)
 _TUNNELS = ("vni", *(kind.value for kind in Encapsulation))
 _TUNNEL_HINT = "'vni 5010', or by its kind " + ", ".join(f"'{kind.value} 5010'" for kind in Encapsulation)
 _WITHOUT_A_TAG = ("plain", "arp")
+_TOLD = (Expect.REJECTED, Expect.CLOSED)
+_PROBE_KEYS = ("from", "to", "via", "l4_port", "expect", "with", "told_by", "arrives_at", "seen_as", "never_seen_at")
 
 
 class ExpectationReader(Reader):
@@ -41,39 +47,82 @@ class ExpectationReader(Reader):
             return list(self.hostiles(lab, value, path))
         if isinstance(value, dict) and ("cable" in value or "carries" in value):
             return list(self.cables(lab, value, path))
-        known = self.mapping(
-            value, path, ("from", "to", "via", "expect", "never_seen_at", "while", "why"), ("from", "to", "expect")
-        )
+        return self.probes(lab, value, path)
+
+    def probes(self, lab: Lab, value: object, path: str) -> list[Expectation]:
+        known = self.mapping(value, path, (*_PROBE_KEYS, "while", "why"), ("from", "to", "expect"))
         expect = self.choice(known.get("expect"), below(path, "expect"), Expect)
         if expect is Expect.CARRIES:
             self.bad(below(path, "expect"), "'carries' is a key, beside 'cable'", "{cable: NODE, carries: {10: NODE}}")
             return []
-        default = REACH_BY_DEFAULT if expect is Expect.REACH else NEVER_BY_DEFAULT
-        via = (
-            [self.choice(v, at, Via) for v, at in self.one_or_more(known["via"], below(path, "via"))]
-            if "via" in known
-            else default
-        )
         sources = [self.where(lab, v, at) for v, at in self.one_or_more(known.get("from"), below(path, "from"))]
         targets = [
             self.where(lab, v, at, addresses=True) for v, at in self.one_or_more(known.get("to"), below(path, "to"))
         ]
-        unseen = self.nodes_of(lab, known, path)
-        during = self.situations(lab, known.get("while"), below(path, "while"))
+        ports = self.l4_ports(known, path)
         if expect is None:
             return []
-        for target in targets:
+        via = self.vias(known, expect, path)
+        translated = self.translated(lab, known, expect, path)
+        sample = Probe("", "", via, expect, self.nodes_of(lab, known, path))
+        sample = replace(sample, during=self.situations(lab, known.get("while"), below(path, "while")), **translated)
+        sample = replace(sample, why=self.text(known.get("why", ""), below(path, "why")))
+        for target in targets if sample.arrives_at is None else ():
             address = as_address(target)
-            if expect is Expect.NEVER and address is not None and not unseen and not lab.holders(address):
+            nobody = address is not None and not sample.unseen_at and not lab.holders(address)
+            if expect is Expect.NEVER and nobody:
                 self.bad(path, f"nobody has {target}: where is nothing to be seen?", "say 'never_seen_at'")
         for source in sources:
-            if source in lab.impostors and expect is Expect.REACH and not set(via) <= set(BY_HAND):
+            if source in lab.impostors and expect is not Expect.NEVER and not set(via) <= set(BY_HAND):
                 self.bad(path, f"{source!r} has no network stack", "via one of " + ", ".join(v.value for v in BY_HAND))
         pairs = [(s, t) for s in sources for t in targets if s.partition(":")[0] != t.partition(":")[0]]
         if not pairs:
             self.bad(path, "this compares nothing", "'from' and 'to' must name different nodes")
-        why = self.text(known.get("why", ""), below(path, "why"))
-        return [Probe(s, t, tuple(v for v in via if v), expect, unseen, during, why) for s, t in pairs]
+        return [replace(sample, source=s, target=t, l4_port=port) for s, t in pairs for port in ports]
+
+    def vias(self, known: dict[str, Any], expect: Expect, path: str) -> tuple[Via, ...]:
+        """The kinds of traffic that are named, or what the expectation stands for without."""
+        possible = tuple(Via) if expect in (Expect.REACH, Expect.NEVER) else BY_STACK
+        if expect is Expect.CLOSED or "l4_port" in known:
+            possible = WITH_PORT
+        default = BY_STACK if expect is Expect.REACH else tuple(Via)
+        if "via" not in known:
+            return tuple(via for via in default if via in possible)
+        at = below(path, "via")
+        named = (self.choice(word, p, Via) for word, p in self.one_or_more(known["via"], at))
+        via = tuple(one for one in named if one is not None)
+        if wrong := [v.value for v in via if v not in possible]:
+            what = "goes to a port" if "l4_port" in known else f"is {expect.value}"
+            self.bad(at, f"{wrong[0]} is nothing that {what}", "one of " + ", ".join(v.value for v in possible))
+        return via
+
+    def l4_ports(self, known: dict[str, Any], path: str) -> list[int]:
+        """Ports of TCP and UDP: numbers, one or a list."""
+        at, found = below(path, "l4_port"), []
+        for item, p in self.one_or_more(known.get("l4_port", ECHO_PORT), at):
+            if isinstance(item, int) and not isinstance(item, bool) and 0 < item < CLIENT_PORTS:
+                found.append(item)
+            else:
+                self.bad(p, f"{shown(item)} is no port of TCP or UDP", f"1 to {CLIENT_PORTS - 1}")
+        return found
+
+    def translated(self, lab: Lab, known: dict[str, Any], expect: Expect, path: str) -> dict[str, Any]:
+        """What becomes of the packets' ends on the way, and how the sender is told: the fields of a Probe."""
+        found: dict[str, Any] = {}
+        for key, right in (("arrives_at", (*_TOLD, Expect.REACH, Expect.NEVER)), ("seen_as", (Expect.REACH,))):
+            if key in known and expect not in right:
+                self.bad(below(path, key), f"{key!r} does not go with {expect.value!r}")
+        for key in ("with", "told_by"):
+            if key in known and expect not in _TOLD:
+                self.bad(below(path, key), f"{key!r} goes with 'rejected' and 'closed' only")
+        if "arrives_at" in known:
+            found["arrives_at"] = self.where(lab, known["arrives_at"], below(path, "arrives_at"))
+        if "with" in known:
+            found["refusal"] = self.choice(known["with"], below(path, "with"), Refusal)
+        for key in ("seen_as", "told_by"):
+            if key in known:
+                found[key] = self.parsed(known[key], below(path, key), ipaddress.ip_address, "an address")
+        return found
 
     def hostiles(self, lab: Lab, value: object, path: str) -> Iterable[Hostile]:
         known = self.mapping(value, path, ("by", "send", "claiming", "never_seen_at", "while", "why"), ("by", "send"))
@@ -147,6 +196,8 @@ class ExpectationReader(Reader):
             conduct, node = Conduct(chosen[0]), self.where(lab, known[chosen[0]], below(at, chosen[0]))
             if node in lab.impostors and conduct is not Conduct.MAC_FLOOD:
                 self.bad(below(at, chosen[0]), f"{node!r} is no node", "an impostor can flood, and no more")
+            if ":" in node and conduct in (Conduct.FORWARD, Conduct.BRIDGE, Conduct.RELAY):
+                self.bad(below(at, chosen[0]), f"{node!r} is one place", "a node does this with all of its interfaces")
             over = tuple(self.text(v, p) for v, p in self.several(known.get("over"), below(at, "over")))
             if (conduct is Conduct.BRIDGE) != bool(over):
                 self.bad(at, "'over' lists the interfaces that 'bridge' joins, and belongs to nothing else")

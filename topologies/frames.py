@@ -10,10 +10,10 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
-from topologies.spec import L4_PORTS, Address, Encapsulation
+from topologies.spec import L4_PORTS, Address, Encapsulation, Refusal
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 LINK_LOCAL_GROUP = "01:80:c2:00:00:0e"
@@ -24,6 +24,7 @@ EXPERIMENTAL = 0x88B5
 """IEEE 802 local experimental ethertype 1: the canary's, so that no protocol stack acts on it."""
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 GRE = 47
+SYN, RST, ACK = 0x02, 0x04, 0x10
 _TRANSPARENT_ETHERNET = 0x6558
 MINIMUM_BYTES = 60
 
@@ -99,7 +100,13 @@ def udp(source: Party, target: Party, payload: bytes) -> bytes:
 
 def tcp_syn(source: Party, target: Party, payload: bytes) -> bytes:
     """A SYN that carries data, as RFC 9293 section 3.4 allows."""
-    head = struct.pack("!HHIIBBHHH", source.port, target.port, 1, 0, 5 << 4, 0x02, 8192, 0, 0)
+    return tcp(source, target, SYN, payload)
+
+
+def tcp(source: Party, target: Party, flags: int, payload: bytes) -> bytes:
+    """A segment with sequence number 1 that acknowledges 1, where it has ACK."""
+    acknowledged = 1 if flags & ACK else 0
+    head = struct.pack("!HHIIBBHHH", source.port, target.port, 1, acknowledged, 5 << 4, flags, 8192, 0, 0)
     return _framed(source, target, TCP, _with_checksum(source.ip, target.ip, TCP, head + payload, 16))
 
 
@@ -112,9 +119,26 @@ def echo_segment(version: int, identifier: int, sequence: int, payload: bytes) -
 
 
 def echo(source: Party, target: Party, payload: bytes) -> bytes:
-    segment = echo_segment(source.ip.version, 0x5450, 1, payload)
+    version = source.ip.version
+    return icmp(source, target, (8 if version == 4 else 128, 0), struct.pack("!HH", 0x5450, 1) + payload)
+
+
+def echo_reply(source: Party, target: Party, payload: bytes) -> bytes:
+    version = source.ip.version
+    return icmp(source, target, (0 if version == 4 else 129, 0), struct.pack("!HH", 0x5450, 1) + payload)
+
+
+def port_unreachable(source: Party, target: Party, packet: bytes) -> bytes:
+    """In answer to an IP packet (RFC 792, RFC 4443 section 3.1)."""
+    kind = (3, 3) if source.ip.version == 4 else (1, 4)
+    return icmp(source, target, kind, bytes(4) + packet)
+
+
+def icmp(source: Party, target: Party, kind: tuple[int, int], body: bytes) -> bytes:
+    """ICMP or ICMPv6, by the addresses' version. kind: type and code. body: what follows the checksum."""
+    segment = bytes(kind) + bytes(2) + body
     if source.ip.version == 4:
-        return _framed(source, target, ICMP, segment)
+        return _framed(source, target, ICMP, segment[:2] + struct.pack("!H", checksum(segment)) + body)
     return _framed(source, target, ICMPV6, _with_checksum(source.ip, target.ip, ICMPV6, segment, 2))
 
 
@@ -185,6 +209,8 @@ class Seen:
     """(operation, sender MAC, target MAC)"""
     answers: tuple[Address, str] | None = None
     """An ARP answer or a neighbour advertisement: (the address, the MAC it is at)."""
+    refusal: tuple[Refusal, int] | None = None
+    """A reset or an ICMP error: (how it refuses, the port or echo identifier of who is refused)."""
 
     def __str__(self) -> str:
         what = {ARP: "ARP", IPV4: "IPv4", IPV6: "IPv6", RARP: "RARP"}.get(
@@ -196,6 +222,7 @@ class Seen:
             word = {ICMP: "ICMP", TCP: "TCP", UDP: "UDP", ICMPV6: "ICMPv6"}.get(self.protocol, str(self.protocol))
             ports = f" port {self.ports[0]} > {self.ports[1]}" if self.protocol in (TCP, UDP) else ""
             what += f" {word} {self.ip_source} > {self.ip_target}{ports}"
+            what += f" {self.refusal[0].value}" if self.refusal is not None else ""
         return f"{self.source} > {self.target}{''.join(f' vid {t}' for t in self.tags)} {what}"
 
 
@@ -216,7 +243,8 @@ def read(frame: bytes) -> Seen:
     if ethertype == IPV4 and len(body) >= 20:
         segment = body[(body[0] & 15) * 4 :]
         v4 = ipaddress.IPv4Address(body[12:16]), ipaddress.IPv4Address(body[16:20])
-        return Seen(source, target, tuple(tags), ethertype, *v4, body[9], _ports(body[9], segment))
+        refusal = _refusal(body[9], segment)
+        return Seen(source, target, tuple(tags), ethertype, *v4, body[9], _ports(body[9], segment), refusal=refusal)
     if ethertype == IPV6 and len(body) >= 40:
         v6 = ipaddress.IPv6Address(body[8:24]), ipaddress.IPv6Address(body[24:40])
         advertised = (
@@ -224,9 +252,9 @@ def read(frame: bytes) -> Seen:
             if body[6] == ICMPV6 and body[40:41] == b"\x88" and len(body) >= 64
             else None
         )
-        return Seen(
-            source, target, tuple(tags), ethertype, *v6, body[6], _ports(body[6], body[40:]), answers=advertised
-        )
+        ports, refusal = _ports(body[6], body[40:]), _refusal(body[6], body[40:])
+        ends = Seen(source, target, tuple(tags), ethertype, *v6, body[6], ports)
+        return replace(ends, answers=advertised, refusal=refusal)
     return plain
 
 
@@ -265,6 +293,32 @@ def tunnelled(
     if protocol == GRE and body[:4] == b"\x20\x00\x65\x58" and len(body) >= 8:
         return Encapsulation.GRE, int.from_bytes(body[4:8], "big"), body[8:]
     return None
+
+
+_ICMP_ERRORS = {
+    **{(3, 0): Refusal.NET, (3, 1): Refusal.HOST, (3, 2): Refusal.PROTOCOL, (3, 3): Refusal.PORT},
+    **{(3, 4): Refusal.TOO_BIG, (11, 0): Refusal.TIME_EXCEEDED},
+    **{(3, code): Refusal.PROHIBITED for code in (9, 10, 13)},
+}
+_ICMPV6_ERRORS = {
+    **{(1, 0): Refusal.NET, (1, 1): Refusal.PROHIBITED, (1, 3): Refusal.HOST, (1, 4): Refusal.PORT},
+    **{(2, 0): Refusal.TOO_BIG, (3, 0): Refusal.TIME_EXCEEDED},
+}
+
+
+def _refusal(protocol: int, segment: bytes) -> tuple[Refusal, int] | None:
+    if protocol == TCP and len(segment) >= 14 and segment[13] & 0x04:
+        return Refusal.RESET, int.from_bytes(segment[2:4], "big")
+    errors = {ICMP: _ICMP_ERRORS, ICMPV6: _ICMPV6_ERRORS}.get(protocol, {})
+    kind = errors.get((segment[0], segment[1])) if len(segment) >= 8 else None
+    if kind is None:
+        return None
+    quoted = segment[8:]
+    head, inner = ((quoted[0] & 15) * 4, quoted[9:10]) if quoted[:1] and protocol == ICMP else (40, quoted[6:7])
+    body = quoted[head : head + 8]
+    if inner == b"" or len(body) < 8:
+        return kind, 0
+    return kind, int.from_bytes(body[4:6] if inner[0] in (ICMP, ICMPV6) else body[:2], "big")
 
 
 def _ports(protocol: int, segment: bytes) -> tuple[int, int]:

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 
 from topologies import clients, traffic
 from topologies.cables import cable_row
-from topologies.capture import Sighting
+from topologies.findings import Trial, row_of, silence, unseen_at
 from topologies.netns import NetworkError
 from topologies.records import Record
+from topologies.routers import router_macs
 from topologies.situations import FLOOD_CYCLES, Stage, during
 from topologies.spec import (
+    BY_STACK,
+    ECHO_PORT,
     Address,
     Carries,
     Conduct,
@@ -28,10 +31,9 @@ from topologies.spec import (
     Probe,
     Situation,
     Via,
-    as_address,
 )
-from topologies.verdict import ALIVE, NOTHING, Row, Verdict
-from topologies.wires import Place, Wires, targets_of, until
+from topologies.verdict import Row
+from topologies.wires import Wires, targets_of, until
 
 REACH_TIMEOUT_S = 3.0
 NEVER_TIMEOUT_S = 0.8
@@ -39,30 +41,6 @@ GRACE_S = 0.1
 """How long a frame may be under way between two queues (a member that forwards, the switch's second look at it)."""
 OTHER_VIDS = (1, 99, 4094)
 """VLANs tried beside those of the lab."""
-BY_STACK = (Via.PING, Via.TCP, Via.UDP)
-TO_MANY = (Via.BROADCAST, Via.MULTICAST, Via.UNKNOWN_UNICAST)
-
-
-@dataclass
-class _Trial:
-    """One kind of traffic of one expectation, on its way to a Row. via None: hostile frames.
-
-    marks: one for each point that sends; of the first one is also the client port.
-    answer: why the target was not reached. problem: why nothing could be sent.
-    """
-
-    expectation: Probe | Hostile
-    via: Via | None
-    sources: tuple[Point, ...]
-    marks: list[int]
-    port: int
-    answer: str = ""
-    sent: int = 0
-    problem: str = ""
-
-    @property
-    def reach(self) -> bool:
-        return isinstance(self.expectation, Probe) and self.expectation.expect is Expect.REACH
 
 
 async def judge(record: Record, only: Iterable[Expectation] | None = None) -> list[Row]:
@@ -82,7 +60,7 @@ async def judge(record: Record, only: Iterable[Expectation] | None = None) -> li
         for situations in dict.fromkeys(e.during for e in wanted):
             rows += await court.hear(situations, [e for e in wanted if e.during == situations])
         after = await court.wires.canaries(places)
-        silent = {p: court.silence(p, before[p], after[p], court.wires.captures.lost_ever(*p)) for p in places}
+        silent = {p: silence(p, before[p], after[p], court.wires.captures.lost_ever(*p)) for p in places}
     for carries in cables:
         mute = "; ".join(filter(None, (silent[place] for place in court.wires.places_of(carries.on))))
         rows.append(cable_row(carries, lab, court.wires.notebook, mute))
@@ -110,18 +88,18 @@ class _Court:
             if situation.node in self.lab.impostors:
                 wires.notebook.impostors.update(range(stage.mark, stage.mark + FLOOD_CYCLES))
         trials = [self.trials(expectation) for expectation in group]
-        watched = sorted({place for e in group for where in _unseen_at(e) for place in wires.places_of(where)})
+        watched = sorted({place for e in group for where in unseen_at(e, self.lab) for place in wires.places_of(where)})
         lost = wires.ports.lost()
         async with during(stage, situations) as counters:
             before = await wires.canaries(watched)
-            await asyncio.gather(*(self.reach(t) for ts in trials for t in ts if t.reach))
-            await asyncio.gather(*(self.never(t) for ts in trials for t in ts if not t.reach))
+            await asyncio.gather(*(self.reach(t) for ts in trials for t in ts if t.comes_back))
+            await asyncio.gather(*(self.never(t) for ts in trials for t in ts if not t.comes_back))
             for _ in range(2):
                 await wires.ports.empty()
                 await asyncio.sleep(GRACE_S)
             after = await wires.canaries(watched)
         lost_by = {place: wires.captures.lost(*place) for place in watched}
-        silent = {place: self.silence(place, before[place], after[place], lost_by[place]) for place in watched}
+        silent = {place: silence(place, before[place], after[place], lost_by[place]) for place in watched}
         idle = [
             str(s) for s in situations if s.conduct in (Conduct.MAC_FLOOD, Conduct.FORGED_ARP) and not counters[str(s)]
         ]
@@ -133,9 +111,9 @@ class _Court:
         for trial in (t for ts in trials for t in ts if problems):
             trial.problem = "; ".join([*filter(None, [trial.problem]), *problems])
         heading = ", ".join(f"{s} (sent {counters[str(s)]})" if counters[str(s)] else str(s) for s in situations)
-        return [self.row(t, silent, heading) for ts in trials for t in ts]
+        return [row_of(t, wires, silent, heading) for ts in trials for t in ts]
 
-    def trials(self, expectation: Probe | Hostile) -> list[_Trial]:
+    def trials(self, expectation: Probe | Hostile) -> list[Trial]:
         kinds: tuple[Via | None, ...] = expectation.via if isinstance(expectation, Probe) else (None,)
         source = expectation.source if isinstance(expectation, Probe) else expectation.by
         sources = self.lab.points(source)
@@ -144,18 +122,12 @@ class _Court:
             marks = [self.wires.mark() for _ in sources]
             if source in self.lab.impostors:
                 self.wires.notebook.impostors.update(marks)
-            made.append(_Trial(expectation, via, sources, marks, self.wires.port(marks[0])))
+            made.append(Trial(expectation, via, sources, marks, self.wires.port(marks[0])))
         return made
-
-    def silence(self, place: Place, before: str, after: str, lost: int) -> str:
-        """ "" when the capture was alive from start to end and lost nothing."""
-        found = [f"{word} {state}" for word, state in (("before", before), ("after", after)) if state]
-        found += [f"{lost} frames lost"] if lost else []
-        return f"{place[0]}:{place[1]} {', '.join(found)}" if found else ""
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    async def reach(self, trial: _Trial) -> None:
+    async def reach(self, trial: Trial) -> None:
         probe, via = trial.expectation, trial.via
         assert isinstance(probe, Probe)
         assert via is not None
@@ -164,8 +136,8 @@ class _Court:
             if not targets:
                 trial.answer = "the two ends share no IP version"
             elif via in BY_STACK:
-                answers = [await self.call(trial, probe, address, REACH_TIMEOUT_S) for address, _ in targets]
-                trial.answer = next((answer for answer in answers if answer), "")
+                trial.answers = [await self.call(trial, probe, address, REACH_TIMEOUT_S) for address, _ in targets]
+                trial.answer = next((answer for answer in trial.answers if answer), "")
             elif via is Via.ARP:
                 answers = [await self.resolve(trial, address, holder) for address, holder in targets]
                 trial.answer = next((answer for answer in answers if answer), "")
@@ -174,19 +146,22 @@ class _Court:
         except NetworkError as error:
             trial.answer = str(error)
 
-    async def call(self, trial: _Trial, probe: Probe, address: Address, timeout_s: float) -> str:
+    async def call(self, trial: Trial, probe: Probe, address: Address, timeout_s: float) -> str:
         assert trial.via is not None
         node, _, device = probe.source.partition(":")
         mark = traffic.mark_bytes(trial.marks[0])
         namespace = self.wires.record.namespaces[node]
+        refusals = probe.expect in (Expect.REJECTED, Expect.CLOSED, Expect.SILENCE)
         return await clients.attempt(
-            trial.via, clients.Call(namespace, address, mark, trial.port, device or None, timeout_s)
+            trial.via,
+            clients.Call(namespace, address, mark, trial.port, device or None, timeout_s, probe.l4_port, refusals),
         )
 
-    async def resolve(self, trial: _Trial, address: Address, holder: Point | None) -> str:
-        """ARP or ND, asked at every point; at one of them the holder's own MAC must be the answer."""
+    async def resolve(self, trial: Trial, address: Address, holder: Point | None) -> str:
+        """ARP or ND, asked at every point; at one of them the holder's own MAC must be the answer, or the router's."""
         asked = [p for p in trial.sources if p.address(address.version)]
-        keys = [(address, "" if holder is None else holder.mac, p.node, p.interface) for p in asked]
+        mac = self.wires.routers.get(address, "") if holder is None else holder.mac
+        keys = [(address, mac, p.node, p.interface) for p in asked]
         answers = self.wires.notebook.answers
         before = {key: answers.get(key, 0) for key in keys}
         for point in asked:
@@ -197,7 +172,7 @@ class _Court:
             else "no answer"
         )
 
-    async def spread(self, trial: _Trial, via: Via, targets: list[tuple[Address, Point | None]]) -> str:
+    async def spread(self, trial: Trial, via: Via, targets: list[tuple[Address, Point | None]]) -> str:
         """A frame for many, or for nobody known."""
         probe = trial.expectation
         assert isinstance(probe, Probe)
@@ -211,7 +186,7 @@ class _Court:
         )
         return "" if arrived else "not seen"
 
-    async def never(self, trial: _Trial) -> None:
+    async def never(self, trial: Trial) -> None:
         """By hand and to every MAC, so that frames do leave; and by the node's own stack."""
         expectation = trial.expectation
         try:
@@ -225,7 +200,7 @@ class _Court:
         except NetworkError as error:
             trial.problem = str(error)
 
-    async def never_by(self, trial: _Trial, probe: Probe) -> None:
+    async def never_by(self, trial: Trial, probe: Probe) -> None:
         assert trial.via is not None
         targets = targets_of(self.lab, probe.source, probe.target)
         if not targets:
@@ -238,93 +213,30 @@ class _Court:
                 trial.sent += await self.wires.send(point, frames)
         own = {a.ip for p in trial.sources for a in p.addresses}
         if trial.via in BY_STACK and probe.source not in self.lab.impostors:
-            await asyncio.gather(*(self.call(trial, probe, a, NEVER_TIMEOUT_S) for a, _ in targets if a not in own))
+            calls = (self.call(trial, probe, a, NEVER_TIMEOUT_S) for a, _ in targets if a not in own)
+            trial.answers = list(await asyncio.gather(*calls))
 
-    def scene(self, trial: _Trial, point: Point, mark: int | None = None, victim: Point | None = None) -> traffic.Scene:
+    def scene(self, trial: Trial, point: Point, mark: int | None = None, victim: Point | None = None) -> traffic.Scene:
         others = tuple(p for p in self.lab.all_points if p.node != point.node)
         vids = {p.vid for p in self.lab.all_points if p.vid is not None} | set(_policy_vids(self.lab)) | set(OTHER_VIDS)
         own = {point.vid} if point.trunk else {p.vid for p in self.lab.points(point.node)}
         number = trial.marks[0] if mark is None else mark
+        probe, routers = trial.expectation, router_macs(self.lab)
+        l4_port = probe.l4_port if isinstance(probe, Probe) else ECHO_PORT
+        if isinstance(probe, Probe) and probe.expect is Expect.SILENCE and routers:
+            # A neighbour that routes would have reason to say something; what the policy's router says is the question.
+            others, routers = (), tuple(dict.fromkeys(self.wires.routers.values())) or routers
         return traffic.Scene(
-            point, others, traffic.mark_bytes(number), trial.port, victim, tuple(sorted(vids)), frozenset(own)
+            sender=point,
+            others=others,
+            mark=traffic.mark_bytes(number),
+            port=trial.port,
+            victim=victim,
+            vids=tuple(sorted(vids)),
+            own_vids=frozenset(own),
+            routers=routers,
+            l4_port=l4_port,
         )
-
-    # -- verdicts ----------------------------------------------------------------------------------------------------
-
-    def row(self, trial: _Trial, silent: dict[Place, str], situation: str) -> Row:
-        expectation, unseen = trial.expectation, _unseen_at(trial.expectation)
-        mute = list(dict.fromkeys(silent[p] for where in unseen for p in self.wires.places_of(where) if silent[p]))
-        leaks = [(where, sighting) for where in unseen if (sighting := self.leak(trial, where)).count]
-        seen = "" if not unseen else f"{leaks[0][0]} saw {leaks[0][1]}" if leaks else NOTHING
-        canary = "" if not unseen else "; ".join(mute) or ALIVE
-        if isinstance(expectation, Hostile):
-            claiming = f" as {expectation.claiming}" if expectation.claiming else ""
-            everybody = {n for n in self.lab.nodes if self.lab.points(n)} - {p.node for p in trial.sources}
-            target = "(all others)" if everybody == set(unseen) else ", ".join(unseen)
-            source, via = expectation.by + claiming, expectation.attack.value
-        else:
-            source, target, via = expectation.source, expectation.target, trial.via.value if trial.via else ""
-        observed, verdict = self.outcome(trial, bool(leaks), bool(mute))
-        expected = Expect.REACH if trial.reach else Expect.NEVER
-        hostile = isinstance(expectation, Hostile)
-        why = expectation.why
-        return Row(source, target, via, situation, expected, observed, verdict, seen, canary, why, trial.sent, hostile)
-
-    def outcome(self, trial: _Trial, leaked: bool, mute: bool) -> tuple[str, Verdict]:
-        if trial.reach:
-            probe = trial.expectation
-            assert isinstance(probe, Probe)
-            limit = len(targets_of(self.lab, probe.source, probe.target))
-            copies = max(self.wires.arrived(mark, probe.target).count for mark in trial.marks)
-            if trial.answer:
-                return trial.answer, Verdict.FAIL
-            if trial.via in TO_MANY and copies > limit:
-                return f"{copies} copies of {limit}", Verdict.FAIL
-            if leaked:
-                return "reach, but seen elsewhere", Verdict.FAIL
-            return trial.problem or "reach", Verdict.INVALID if mute or trial.problem else Verdict.PASS
-        if leaked:
-            return "seen", Verdict.FAIL
-        if trial.problem or not trial.sent:
-            return trial.problem or "nothing was sent", Verdict.INVALID
-        return "none", Verdict.INVALID if mute else Verdict.PASS
-
-    def leak(self, trial: _Trial, where: str) -> Sighting:
-        """What a place saw of a trial: its marks and ports, and unmarked frames from a MAC that must not be there."""
-        found = Sighting()
-        for mark in trial.marks:
-            found.add(self.wires.arrived(mark, where))
-        probe = trial.expectation
-        if isinstance(probe, Probe) and not trial.reach and self.strangers(probe, where):
-            for mac in {p.mac for p in trial.sources}:
-                for place in self.wires.places_of(where):
-                    found.add(self.wires.notebook.of_mac(mac, *place))
-        return found
-
-    def strangers(self, probe: Probe, where: str) -> bool:
-        """Whether no frame at all may pass between the two nodes, and the source's MACs are nobody else's."""
-        source = probe.source.partition(":")[0]
-        holders = {node for node, _ in self.wires.places_of(where)}
-        if ":" in probe.source or (":" in where and as_address(where) is None):
-            return False
-        macs = {p.mac for p in self.lab.points(source)}
-        if any(p.mac in macs for p in self.lab.all_points if p.node != source):
-            return False
-        for other in self.lab.expectations:
-            if isinstance(other, Probe) and other.expect is Expect.REACH:
-                ends = {other.source.partition(":")[0]} | {node for node, _ in self.wires.places_of(other.target)}
-                if source in ends and ends & holders:
-                    return False
-        return True
-
-
-def _unseen_at(expectation: Probe | Hostile) -> tuple[str, ...]:
-    """Where nothing may be seen: nodes, points, or an address (whoever has it)."""
-    if isinstance(expectation, Probe) and expectation.expect is Expect.NEVER:
-        address = as_address(expectation.target)
-        nobody = address is not None and expectation.unseen_at
-        return expectation.unseen_at if nobody else (*expectation.unseen_at, expectation.target)
-    return expectation.unseen_at
 
 
 def _policy_vids(lab: Lab) -> list[int]:

@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+import shlex
 from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from topologies.expecting import ExpectationReader
-from topologies.reading import LabFileError, Problem, below, near, shown
+from topologies.reading import LabFileError, Problem, below, mappings, near, shown
 from topologies.spec import (
+    ECHO_PORT,
     Assigned,
     Bridge,
     End,
+    Expect,
     Expectation,
     Impostor,
     Interface,
     Lab,
     Link,
     Node,
+    Probe,
     Route,
     SubInterface,
 )
@@ -110,11 +113,15 @@ class _LabReader(ExpectationReader):
         found: list[Expectation] = []
         for item, path in self.several(top.get("expectations"), "/expectations"):
             found += self.expectation(lab, item, path)
-        return replace(lab, expectations=tuple(found))
+        lab = replace(lab, expectations=tuple(found))
+        open_ports = {e.l4_port for e in found if isinstance(e, Probe) and e.expect is not Expect.CLOSED}
+        if both := sorted((open_ports | {ECHO_PORT}) & lab.closed_ports):
+            self.bad("/expectations", f"port {both[0]} is closed in one and not in another", "name a port for each")
+        return lab
 
     def node(self, name: str, value: object, path: str, index: int) -> Node:
         self.text(name, path, _NAME, "letters, digits, - and _, at most 32")
-        known = self.mapping({} if value is None else value, path, ("interfaces", "sysctls"))
+        known = self.mapping({} if value is None else value, path, ("interfaces", "sysctls", "iptables", "ip6tables"))
         faces = self.mapping(known.get("interfaces", {}), below(path, "interfaces"), None)
         sysctls = self.mapping(known.get("sysctls", {}), below(path, "sysctls"), None)
         for key in sysctls:
@@ -125,7 +132,19 @@ class _LabReader(ExpectationReader):
                 self.interface(f, v, below(path, "interfaces", f), (index, i)) for i, (f, v) in enumerate(faces.items())
             ),
             tuple((key, str(int(v) if isinstance(v, bool) else v)) for key, v in sysctls.items()),
+            self.calls(known, "iptables", path),
+            self.calls(known, "ip6tables", path),
         )
+
+    def calls(self, known: dict[str, Any], program: str, path: str) -> tuple[str, ...]:
+        """Arguments as a shell would split them: `-t nat -A POSTROUTING -o eth1 -j MASQUERADE`."""
+        found = []
+        for item, at in self.several(known.get(program), below(path, program)):
+            words = self.parsed(item, at, shlex.split, "a line that can be split into words")
+            if words is not None and not (words and words[0].startswith("-")):
+                self.bad(at, f"{shown(item)} is no call of {program}", "its arguments alone, as in -P FORWARD DROP")
+            found.append(str(item))
+        return tuple(found)
 
     def interface(self, name: str, value: object, path: str, index: tuple[int, int]) -> Interface:
         """Without `mac`, one is made of the places in the file, so that it is the same every time."""
@@ -175,13 +194,13 @@ class _LabReader(ExpectationReader):
 
     def bridge(self, name: str, value: object, path: str, index: int) -> Bridge:
         self.text(name, path, _DEVICE, "at most 15 letters, digits, - and _")
-        keys = ("node", "mac", "fail_mode", "controlled", "flows", "addresses", "fabric", "managed")
+        keys = ("node", "mac", "fail_mode", "controlled", "flows", "addresses", "routes", "fabric", "managed")
         known = self.mapping(value, path, keys, ("node",))
         fabric = self.flag(known.get("fabric", False), below(path, "fabric"))
         if fabric and (others := sorted(set(known) - {"node", "mac", "fabric"})):
             self.bad(path, f"a fabric has no {' and no '.join(others)}", "it forwards by MAC and VLAN, and no more")
         managed = self.flag(known.get("managed", False), below(path, "managed"))
-        if managed and (others := sorted(set(known) - {"node", "mac", "addresses", "managed"})):
+        if managed and (others := sorted(set(known) - {"node", "mac", "addresses", "routes", "managed"})):
             self.bad(path, f"a managed bridge has no {' and no '.join(others)}", "the controller makes it")
         if known.get("fail_mode", "secure") not in ("secure", "standalone"):
             self.bad(below(path, "fail_mode"), f"{shown(known['fail_mode'])} is unknown", "secure or standalone")
@@ -199,6 +218,7 @@ class _LabReader(ExpectationReader):
             self.addresses(known, path),
             fabric,
             managed,
+            self.routes(known, path),
         )
 
     def impostors(self, lab: Lab, value: object) -> dict[str, Impostor]:
@@ -292,7 +312,7 @@ class _LabReader(ExpectationReader):
         everywhere = {port for of_one in ports.values() for port in of_one}
         there: dict[str, set[str]] = {}
         managed = {name: bridge.node for name, bridge in lab.bridges.items() if bridge.managed}
-        for name, host in _mappings(lab.policy, "hosts"):
+        for name, host in mappings(lab.policy, "hosts"):
             bridge = host.get("bridge")
             if isinstance(bridge, str) and bridge not in lab.bridges:
                 self.bad(below("/policy/hosts", name, "bridge"), f"no bridge {bridge!r}", near(bridge, lab.bridges))
@@ -307,16 +327,9 @@ class _LabReader(ExpectationReader):
         for bridge, node in managed.items():
             hint = f'a host with {{bridge: {bridge}, ovsdb: "unix:{node}"}}'
             self.bad(below("/bridges", bridge, "managed"), "no host in the policy has it", hint)
-        for name, endpoint in _mappings(lab.policy, "endpoints"):
-            port, found = endpoint.get("port"), there.get(str(endpoint.get("host")), everywhere)
-            if isinstance(port, str) and port not in found and endpoint.get("interface") != "internal":
-                path = below("/policy/endpoints", name, "port")
-                self.bad(path, f"no link leads to a bridge port {port!r}", near(port, found))
-
-
-def _mappings(policy: Mapping[str, object] | None, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a section of the policy document, without those that are no mappings."""
-    objects = policy.get(section) if policy is not None else None
-    for name, value in objects.items() if isinstance(objects, dict) else ():
-        if isinstance(value, dict):
-            yield str(name), value
+        for section in ("endpoints", "uplinks"):
+            for name, attached in mappings(lab.policy, section):
+                port, found = attached.get("port"), there.get(str(attached.get("host")), everywhere)
+                if isinstance(port, str) and port not in found and attached.get("interface") != "internal":
+                    path = below("/policy", section, name, "port")
+                    self.bad(path, f"no link leads to a bridge port {port!r}", near(port, found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -126,6 +126,14 @@ def shown(value: object) -> str:
     """As a message quotes it: never long."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def mappings(document: Mapping[str, object] | None, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, object) of a section of a policy document, without what is no mapping."""
+    objects = document.get(section) if document is not None else None
+    for name, value in objects.items() if isinstance(objects, dict) else ():
+        if isinstance(value, dict):
+            yield str(name), value
 
 
 def near(word: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ Everything is recorded before it is made (`records`), so that a lab can be taken
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -133,6 +134,9 @@ class _Builder:
             netns.batch([f'link set dev lo up alias "{self.record.mark}"'], name)
             for scope in ("all", "default"):
                 netns.sysctl(name, f"net.ipv6.conf.{scope}.accept_dad", "0")
+            # Every sender is told of its own error, however many there are at a time.
+            for version in ("ipv4.icmp_ratelimit", "ipv6.icmp.ratelimit"):
+                netns.sysctl(name, f"net.{version}", "0")
 
     def lay_cables(self) -> None:
         lines = []
@@ -177,6 +181,9 @@ class _Builder:
         netns.batch(lines, namespace)
         for name, value in node.sysctls:
             netns.sysctl(namespace, name, value)
+        for program, calls in (("iptables", node.iptables), ("ip6tables", node.ip6tables)):
+            for call in calls:
+                netns.run(["ip", "netns", "exec", namespace, program, "-w", *shlex.split(call)])
 
     @staticmethod
     def tagged_lines(face: Interface) -> list[str]:

@@ -14,8 +14,9 @@ from typing import assert_never
 from topologies import netns
 from topologies.capture import packet_socket, receive
 from topologies.netns import NetworkError
-from topologies.spec import Attack, Conduct, Lab, Point, Probe, Situation
-from topologies.traffic import ECHO_PORT, Scene, claim_address, exchanged, hostile, mark_bytes
+from topologies.routers import router_macs
+from topologies.spec import ECHO_PORT, Attack, Conduct, Lab, Point, Probe, Situation
+from topologies.traffic import Scene, claim_address, exchanged, hostile, mark_bytes
 
 RELAYED_AT_MOST = 1000
 """Frames that a relay takes up, so that two relays on a switch without a policy do not circle for ever."""
@@ -120,7 +121,7 @@ async def _relaying(stage: Stage, situation: Situation, count: Callable[[int], N
     """Whatever comes in goes out again at once, in many guises (`traffic.exchanged`)."""
     loop = asyncio.get_running_loop()
     points = stage.lab.points(situation.node)
-    others = tuple(p for p in stage.lab.all_points if p.node != situation.node)
+    macs = (*(p.mac for p in stage.lab.all_points if p.node != situation.node), *router_macs(stage.lab))
     incoming: asyncio.Queue[tuple[Point, bytes]] = asyncio.Queue(RELAYED_AT_MOST)
     handles: list[socket.socket] = []
 
@@ -136,7 +137,7 @@ async def _relaying(stage: Stage, situation: Situation, count: Callable[[int], N
             point, frame = await incoming.get()
             vids = tuple(dict.fromkeys([None, *(p.vid for p in points if p.interface == point.interface)]))
             with contextlib.suppress(NetworkError):
-                count(await stage.send(point, exchanged(frame, point, others, vids)))
+                count(await stage.send(point, exchanged(frame, point, macs, vids)))
 
     async with _beside(pass_on()):
         try:

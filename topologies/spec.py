@@ -35,12 +35,30 @@ def as_address(text: str) -> Address | None:
 class Expect(Enum):
     """REACH: it arrives, and is answered where the kind of traffic has an answer.
 
-    NEVER: not one frame is seen there. CARRIES: of a cable, the tags on its frames.
+    NEVER: not one frame is seen there. SILENCE: nothing at all comes back, no answer and no refusal. REJECTED: it does
+    not arrive, and the sender is told so. CLOSED: it does arrive, nobody listens there, and the sender is told so.
+    CARRIES: of a cable, the tags on its frames.
     """
 
     REACH = "reach"
     NEVER = "never"
+    SILENCE = "silence"
+    REJECTED = "rejected"
+    CLOSED = "closed"
     CARRIES = "carries"
+
+
+class Refusal(Enum):
+    """How a sender is told. RESET: a TCP segment (RFC 9293); the others: ICMP (RFC 792, 1812) or ICMPv6 (RFC 4443)."""
+
+    RESET = "reset"
+    PORT = "port-unreachable"
+    PROTOCOL = "protocol-unreachable"
+    NET = "net-unreachable"
+    HOST = "host-unreachable"
+    PROHIBITED = "admin-prohibited"
+    TIME_EXCEEDED = "time-exceeded"
+    TOO_BIG = "packet-too-big"
 
 
 class Via(Enum):
@@ -59,8 +77,12 @@ class Via(Enum):
     UNKNOWN_UNICAST = "unknown-unicast"
 
 
-REACH_BY_DEFAULT = (Via.PING, Via.TCP, Via.UDP)
-NEVER_BY_DEFAULT = tuple(Via)
+BY_STACK = (Via.PING, Via.TCP, Via.UDP)
+WITH_PORT = (Via.TCP, Via.UDP)
+ECHO_PORT = 7
+"""Where every node's TCP and UDP servers listen (RFC 862), beside the ports that expectations name."""
+CLIENT_PORTS = 20000
+"""The first of the ports that probes come from."""
 
 
 class Attack(Enum):
@@ -78,6 +100,7 @@ class Attack(Enum):
     RESERVED_MULTICAST = "reserved-multicast"
     MULTICAST_SOURCE = "multicast-source"
     OTHER_ETHERTYPE = "other-ethertype"
+    UNSOLICITED = "unsolicited"
 
 
 class Conduct(Enum):
@@ -128,11 +151,16 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A network namespace. sysctls: (name below net., value), set before anything is sent."""
+    """A network namespace. sysctls: (name below net., value), set before anything is sent.
+
+    iptables, ip6tables: arguments of one call each, for a node that filters or translates by itself (iptables(8)).
+    """
 
     name: str
     interfaces: tuple[Interface, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
+    iptables: tuple[str, ...] = ()
+    ip6tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +168,7 @@ class Bridge:
     """An Open vSwitch bridge in the namespace `node`.
 
     controlled: attached to the controller; else `flows` are put in by hand (ovs-ofctl(8) syntax).
-    addresses: of the bridge's own local port, which is the machine that runs the switch, seen from the network.
+    addresses, routes: of the bridge's own local port, which is the machine that runs the switch, seen from the network.
     fabric: stands for the switches between hosts: forwards by MAC and VLAN, and has no part in anything else.
     managed: the controller makes it and its ports, by way of the host's database; only its cables are laid.
     """
@@ -154,6 +182,7 @@ class Bridge:
     addresses: tuple[Assigned, ...] = ()
     fabric: bool = False
     managed: bool = False
+    routes: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +223,10 @@ class Probe:
     """`source` (node or point) sends to `target` (node, point or address) by each of `via`.
 
     unseen_at: nodes that must see nothing of it, also where it is expected to reach its target.
+    l4_port: where TCP and UDP go; somebody listens there if they are to reach it, else nobody does.
+    arrives_at: the node or point that must see it, where that is not the target: its address was translated.
+    seen_as: the only address that it may have as its source where it arrives.
+    refusal: how the sender is told, None: as a host says that nobody listens. told_by: and from which address.
     """
 
     source: str
@@ -203,6 +236,24 @@ class Probe:
     unseen_at: tuple[str, ...] = ()
     during: tuple[Situation, ...] = ()
     why: str = ""
+    l4_port: int = ECHO_PORT
+    arrives_at: str | None = None
+    seen_as: Address | None = None
+    refusal: Refusal | None = None
+    told_by: Address | None = None
+
+    @property
+    def destination(self) -> str:
+        """Where its frames come out, if they do."""
+        return self.arrives_at or self.target
+
+    def told(self, via: Via, version: int) -> Refusal:
+        """How the sender is told. RFC 4443 section 3.1 has no code for protocols."""
+        if self.refusal is not None:
+            return self.refusal
+        if via is Via.TCP:
+            return Refusal.RESET
+        return Refusal.PROTOCOL if via is Via.PING and version == 4 else Refusal.PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +409,17 @@ class Lab:
         targets = tuple((mac, a.ip) for mac, a in ends if a.ip in source.network)
         kind, l4_port = self.encapsulation
         return Tunnels(kind, l4_port, vni, (own.mac, impostor.vtep or source.ip), targets) if targets else None
+
+    @property
+    def service_ports(self) -> frozenset[int]:
+        """Where probes go."""
+        return frozenset({ECHO_PORT, *(e.l4_port for e in self.expectations if isinstance(e, Probe))})
+
+    @property
+    def closed_ports(self) -> frozenset[int]:
+        """Those of them where nobody listens; at the others every node does, so that silence is never its own."""
+        probes = (e for e in self.expectations if isinstance(e, Probe))
+        return frozenset(probe.l4_port for probe in probes if probe.expect is Expect.CLOSED)
 
     @property
     def encapsulation(self) -> tuple[Encapsulation, int]:

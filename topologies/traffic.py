@@ -16,10 +16,8 @@ from typing import assert_never
 
 from topologies import frames
 from topologies.frames import BROADCAST, Party
-from topologies.spec import Address, Assigned, Attack, Point, Tunnels, Via
+from topologies.spec import ECHO_PORT, Address, Assigned, Attack, Point, Tunnels, Via
 
-ECHO_PORT = 7
-"""Where every node's TCP and UDP servers listen (RFC 862)."""
 DISCARD_PORT = 9
 """Where what is for many goes (RFC 863): nobody listens, so that nobody answers."""
 CANARY_MAC = "0e:ca:0a:00:00:01"
@@ -41,6 +39,7 @@ class Scene:
 
     others: every other point of the lab. victim: whose addresses are forged; None: addresses that nobody has are.
     vids: every VLAN of the lab and some that are none. own_vids: those that the sender may use, None for no tag.
+    routers: MACs of the router, by which a frame gets into other networks. l4_port: where ordinary traffic goes.
     """
 
     sender: Point
@@ -50,6 +49,8 @@ class Scene:
     victim: Point | None = None
     vids: tuple[int, ...] = ()
     own_vids: frozenset[int | None] = frozenset()
+    routers: tuple[str, ...] = ()
+    l4_port: int = ECHO_PORT
 
 
 def invented_mac(mark: bytes, number: int) -> str:
@@ -64,17 +65,19 @@ def canary(mark: bytes, target_mac: str) -> bytes:
 def ordinary(via: Via, scene: Scene, target: Address, holder: Point | None) -> list[bytes]:
     """Traffic of one kind for the address `target` (whose holder is known or not), one frame for each likely way.
 
-    Unicast goes to the holder's MAC, and also to the MAC of everybody else, as a sender does that routes through them.
+    Unicast goes to the holder's MAC, and also to the MAC of everybody else, as a sender does that routes through them,
+    and to the router's.
     """
     me = _party(scene.sender, target.version, scene.port)
-    macs = dict.fromkeys(([holder.mac] if holder else []) + [p.mac for p in scene.others if p.mac != scene.sender.mac])
+    others = [p.mac for p in scene.others if p.mac != scene.sender.mac]
+    macs = dict.fromkeys([*([holder.mac] if holder else []), *others, *scene.routers])
     match via:
         case Via.PING:
             plain = [frames.echo(me, Party(mac, target), scene.mark) for mac in macs]
         case Via.TCP:
-            plain = [frames.tcp_syn(me, Party(mac, target, ECHO_PORT), scene.mark) for mac in macs]
+            plain = [frames.tcp_syn(me, Party(mac, target, scene.l4_port), scene.mark) for mac in macs]
         case Via.UDP:
-            plain = [frames.udp(me, Party(mac, target, ECHO_PORT), scene.mark) for mac in macs]
+            plain = [frames.udp(me, Party(mac, target, scene.l4_port), scene.mark) for mac in macs]
         case Via.ARP if target.version == 4:
             asked = Party(frames.ZERO_MAC, target)
             plain = [frames.arp(1, me, asked, me.mac, mac, scene.mark) for mac in (BROADCAST, *macs)]
@@ -169,19 +172,22 @@ def hostile(attack: Attack, scene: Scene) -> Iterator[bytes]:
         case Attack.MULTICAST_SOURCE:
             for mac in (BROADCAST, "01:00:5e:00:00:01", frames.ZERO_MAC):
                 yield from _unicasts_and_broadcast(scene, Party(mac, me.ip, me.port))
+        case Attack.UNSOLICITED:
+            yield from (out(sender, frame) for frame in _unsolicited(scene))
         case Attack.OTHER_ETHERTYPE:
             yield from (out(sender, frame) for frame in _other_ethertypes(scene, me))
         case _ as unreachable:
             assert_never(unreachable)
 
 
-def exchanged(frame: bytes, relay: Point, others: tuple[Point, ...], vids: tuple[int | None, ...]) -> Iterator[bytes]:
-    """What a hostile relay makes of a frame it got (untagged): as it came, from its own MAC, to all, in every VLAN."""
+def exchanged(frame: bytes, relay: Point, macs: Iterable[str], vids: tuple[int | None, ...]) -> Iterator[bytes]:
+    """What a hostile relay makes of a frame it got (untagged): as it came, from its own MAC, to all, in every VLAN.
+
+    macs: of everybody else, and of the router.
+    """
     own = frames.mac_bytes(relay.mac)
     variants = {frame, frame[:6] + own + frame[12:]}
-    variants |= {
-        frames.mac_bytes(mac) + own + frame[12:] for mac in (BROADCAST, *(p.mac for p in others)) if mac != relay.mac
-    }
+    variants |= {frames.mac_bytes(mac) + own + frame[12:] for mac in (BROADCAST, *macs) if mac != relay.mac}
     for variant in sorted(variants):
         for vid in vids:
             yield variant if vid is None else frames.tagged(variant, vid)
@@ -224,12 +230,16 @@ def _unicasts_and_broadcast(scene: Scene, claimed: Party) -> Iterator[bytes]:
 
 
 def _plain(scene: Scene, claimed: Party) -> Iterator[bytes]:
-    """Untagged: a datagram to everybody at once, and a datagram and an echo request to each, from the claimed party."""
+    """Untagged: a datagram to everybody at once, and a datagram and an echo request to each, from the claimed party.
+
+    To each at its own MAC, and by way of the router.
+    """
     yield frames.udp(claimed, Party(BROADCAST, IPv4Address("255.255.255.255"), ECHO_PORT), scene.mark)
     for other in scene.others:
-        target = Party(other.mac, other.address(4) or NOWHERE4, ECHO_PORT)
-        yield frames.udp(claimed, target, scene.mark)
-        yield frames.echo(claimed, target, scene.mark)
+        for mac in (other.mac, *scene.routers):
+            target = Party(mac, other.address(4) or NOWHERE4, ECHO_PORT)
+            yield frames.udp(claimed, target, scene.mark)
+            yield frames.echo(claimed, target, scene.mark)
 
 
 def _forged_arps(scene: Scene, me: Party, victim: Party) -> Iterator[bytes]:
@@ -261,12 +271,28 @@ def _forged_nds(scene: Scene) -> Iterator[bytes]:
         yield frames.neighbour(136, Party(me.mac, ip), target, body, scene.mark)
         yield frames.neighbour(134, router, target, struct.pack("!BBHII", 64, 0, 1800, 0, 0), scene.mark)
         yield frames.neighbour(137, router, target, b"\0" * 4 + me.ip.packed + ip.packed, scene.mark)
-        yield frames.echo(Party(me.mac, ip), target, scene.mark)
+        for mac in (target.mac, *(scene.routers if target is not everyone else ())):
+            yield frames.echo(Party(me.mac, ip), Party(mac, target.ip), scene.mark)
+
+
+def _unsolicited(scene: Scene) -> Iterator[bytes]:
+    """Answers and refusals of connections that nobody opened, to each at its own MAC and by way of the router."""
+    for version in (4, 6):
+        me = _party(scene.sender, version, ECHO_PORT)
+        for other in scene.others if scene.sender.address(version) is not None else ():
+            for mac in (other.mac, *scene.routers) if other.address(version) is not None else ():
+                target = _party(other, version, scene.port)
+                asked = frames.ip_packet(target.ip, me.ip, frames.UDP, struct.pack("!HHHH", target.port, me.port, 8, 0))
+                there = Party(mac, target.ip, target.port)
+                yield frames.echo_reply(me, there, scene.mark)
+                for flags in (frames.SYN | frames.ACK, frames.ACK, frames.RST, frames.RST | frames.ACK):
+                    yield frames.tcp(me, there, flags, scene.mark)
+                yield frames.port_unreachable(me, there, asked + scene.mark)
 
 
 def _other_ethertypes(scene: Scene, me: Party) -> Iterator[bytes]:
     """RARP, EAPOL, PPPoE, MPLS, loopback, experimental, and an IEEE 802.3 frame with a length; to all and to each."""
-    for target in (BROADCAST, *(p.mac for p in scene.others if p.mac != me.mac)):
+    for target in (BROADCAST, *(p.mac for p in scene.others if p.mac != me.mac), *scene.routers):
         for ethertype in (frames.RARP, 0x888E, 0x8863, 0x8847, 0x9000, frames.EXPERIMENTAL):
             yield frames.ethernet(me.mac, target, ethertype, scene.mark)
         yield frames.ethernet(me.mac, target, 3 + len(scene.mark), b"\x42\x42\x03" + scene.mark)

@@ -87,7 +87,8 @@ def _alike(rows: Sequence[Row]) -> list[tuple[Row, list[str]]]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     """One for each column; what is long is said below the line."""
-    observed = f"none of {row.sent}" if row.expected is Expect.NEVER and row.verdict is Verdict.PASS else row.observed
+    unanswered = row.expected in (Expect.NEVER, Expect.SILENCE) and row.verdict is Verdict.PASS
+    observed = f"none of {row.sent}" if unanswered else row.observed
     seen = row.seen if row.seen in _PLAIN else "FRAMES"
     canary = row.canary if row.canary in _PLAIN else "MISSING"
     return (row.verdict.value, row.source, row.target, "", row.expected.value, observed, seen, canary)
@@ -105,7 +106,7 @@ def matrix(rows: Sequence[Row]) -> list[str]:
             pair = row.source.partition(":")[0], row.target if ":" not in row.target else row.target.partition(":")[0]
             cells.setdefault(pair, set()).add(row.expected.value if row.verdict is Verdict.PASS else row.verdict.value)
     names = list(dict.fromkeys(name for pair in cells for name in pair))
-    order = (Verdict.FAIL.value, Verdict.INVALID.value, Expect.REACH.value, Expect.NEVER.value)
+    order = (Verdict.FAIL.value, Verdict.INVALID.value, *(expect.value for expect in Expect))
     shown = {pair: next(word for word in order if word in words) for pair, words in cells.items()}
     widths = [max(len(name), len(Verdict.INVALID.value)) for name in names]
     first = max(len(name) for name in [*names, "from \\ to"])

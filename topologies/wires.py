@@ -16,7 +16,8 @@ from topologies.frames import WELL_KNOWN
 from topologies.netns import NetworkError
 from topologies.ovs import switch_of
 from topologies.records import Record
-from topologies.spec import Address, Carries, End, Expectation, Lab, Point, as_address
+from topologies.routers import router_addresses
+from topologies.spec import CLIENT_PORTS, Address, Carries, End, Expectation, Lab, Point, as_address
 
 CANARY_TIMEOUT_S = 1.5
 SEND_BURST = 16
@@ -51,6 +52,8 @@ class Wires:
         self.places: dict[Place, Point] = {(p.node, p.interface): p for p in points}
         kind, l4_port = self.lab.encapsulation
         self.notebook.l4_ports = {**WELL_KNOWN, l4_port: kind} if l4_port else WELL_KNOWN
+        self.notebook.service_ports = self.lab.service_ports
+        self.routers = router_addresses(self.lab)
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
@@ -59,7 +62,8 @@ class Wires:
         try:
             for point in self.places.values():
                 self.captures.add(point, self.record.namespaces[point.node])
-            await servers.start(self.record.namespaces.values())
+            l4_ports = self.lab.service_ports - self.lab.closed_ports
+            await servers.start(self.record.namespaces.values(), l4_ports)
             yield
         finally:
             self.captures.close()
@@ -75,8 +79,8 @@ class Wires:
     def port(self, mark: int) -> int:
         """A client port; TCP and UDP frames with it belong to the mark."""
         self._port = (self._port + 1) % 10000
-        self.notebook.ports[20000 + self._port] = mark
-        return 20000 + self._port
+        self.notebook.ports[CLIENT_PORTS + self._port] = mark
+        return CLIENT_PORTS + self._port
 
     def places_of(self, where: str) -> list[Place]:
         """Of a node, a point, or whoever has an address."""

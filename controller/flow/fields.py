@@ -59,10 +59,10 @@ class Field:
         return (1 << self.n_bits) - 1
 
     def __call__(self, value: int, mask: int | None = None) -> Term:
-        """The condition `field == value` under mask (None: every bit), in canonical form."""
+        """The condition `field == value` under mask (None: every bit), in canonical form: of plain ints, no flags."""
         if mask is None:
-            return (self.index, value, (1 << self.n_bits) - 1)
-        return (self.index, value & mask, mask)
+            return (self.index, int(value), (1 << self.n_bits) - 1)
+        return (self.index, int(value & mask), int(mask))
 
 
 _OXM = 0x8000
@@ -205,7 +205,9 @@ ANSWERING = Slice("answering", REG8, 18, 1)
 KEEP = Slice("keep", REG8, 19, 1)
 """1: the rule that admits the connection lets it live on when it no longer does (on_change: keep)."""
 DNATED = Slice("dnated", REG8, 20, 1)
-"""1: a forward has been asked where the packet leads."""
+"""1: a forward has led the packet to a member, or would have, had its connection not been led there before."""
+ASKED = Slice("asked", REG8, 21, 1)
+"""1: for an outside address, so that translations were asked: where it is for a member now, they have led it there."""
 PUNTED = Slice("punted", REG8, 24, 4)
 """Why the packet goes to the controller: a `Punt`."""
 CAME_IN = Slice("came_in", REG9, 0, 32)
@@ -233,6 +235,7 @@ REGISTERS: tuple[Slice, ...] = (
     ANSWERING,
     KEEP,
     DNATED,
+    ASKED,
     PUNTED,
     CAME_IN,
     NEXT_HOP,

@@ -29,8 +29,19 @@ def owner_of(cookie: int) -> int:
 
 def content_cookie(owner: int, content: Key) -> int:
     """owner << 48 | 48-bit hash of nested tuples of ints and strings."""
-    digest = blake2b(marshal.dumps(content, _MARSHAL_VERSION), digest_size=6).digest()
+    try:
+        data = marshal.dumps(content, _MARSHAL_VERSION)
+    except ValueError:
+        data = marshal.dumps(_plain(content), _MARSHAL_VERSION)
+    digest = blake2b(data, digest_size=6).digest()
     return owner << 48 | int.from_bytes(digest, "big")
+
+
+def _plain(content: Key) -> Key:
+    """The same with members of enumerations as the numbers they are."""
+    return tuple(
+        _plain(part) if isinstance(part, tuple) else int(part) if isinstance(part, int) else part for part in content
+    )
 
 
 class Flow:

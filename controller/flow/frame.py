@@ -1,7 +1,9 @@
 """The bytes of a `Packet` on the wire, and back. PURE.
 
 `form_frame` makes a whole, valid Ethernet frame (lengths, checksums, a short payload); `parse_frame` reads what the
-parser of Open vSwitch would see of one. Layouts: IEEE 802.3 and 802.1Q, RFC 826, 791, 8200, 768, 9293, 792, 4443, 4861.
+parser of Open vSwitch would see of one, and what an ICMP error is about. A time to live that is not said is
+`default_ttl` on the wire, and read as not said. Layouts: IEEE 802.3 and 802.1Q, RFC 826, 791, 8200, 768, 9293, 9260,
+792, 4443, 4861.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from controller.flow.packet import (
     ETH_VLAN,
     ICMP,
     ICMPV6,
+    SCTP,
     SLL_OPTION,
     SOLICIT,
     TCP,
     TLL_OPTION,
     UDP,
     Packet,
+    default_ttl,
+    is_icmp_error,
     packet,
 )
 
@@ -31,10 +36,13 @@ _PAYLOAD = b"tripoint"
 _LLC = b"\x42\x42\x03" + bytes(35)
 """An LLC header and body: what a spanning tree BPDU looks like from outside."""
 _MIN_BYTES = 60
+SYN = 0x02
+ACK = 0x10
+"""TCP flags (RFC 9293 section 3.1)."""
 
 
-def form_frame(frame: Packet) -> bytes:
-    """At least 60 bytes, without the frame check sequence."""
+def form_frame(frame: Packet, *, tcp_flags: int = SYN) -> bytes:
+    """At least 60 bytes, without the frame check sequence. tcp_flags: of a TCP segment; a packet does not say them."""
     get = frame.get
     head = get("eth_dst").to_bytes(6, "big") + get("eth_src").to_bytes(6, "big")
     head += b"".join(struct.pack("!HH", ETH_VLAN, tag) for tag in frame.tags)
@@ -42,9 +50,9 @@ def form_frame(frame: Packet) -> bytes:
         case 0x0806 | 0x8035:
             body = _form_arp(frame)
         case 0x0800:
-            body = _form_ipv4(frame)
+            body = _form_ipv4(frame, tcp_flags)
         case 0x86DD:
-            body = _form_ipv6(frame)
+            body = _form_ipv6(frame, tcp_flags)
         case 0x05FF:
             body = _LLC
         case _:
@@ -60,30 +68,37 @@ def _form_arp(frame: Packet) -> bytes:
     return struct.pack("!HHBBH", 1, ETH_IPV4, 6, 4, get("arp_op")) + sender + target
 
 
-def _form_ipv4(frame: Packet) -> bytes:
+def _form_ipv4(frame: Packet, tcp_flags: int = SYN) -> bytes:
     addresses = struct.pack("!II", frame.get("ip_src"), frame.get("ip_dst"))
     proto = frame.get("nw_proto")
-    body = _form_transport(frame, addresses)
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0x4000, 64, proto, 0) + addresses
+    body = _form_transport(frame, addresses, tcp_flags)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0x4000, _ttl(frame), proto, 0) + addresses
     return head[:10] + _checksum(head) + head[12:] + body
 
 
-def _form_ipv6(frame: Packet) -> bytes:
+def _form_ipv6(frame: Packet, tcp_flags: int = SYN) -> bytes:
     addresses = frame.get("ipv6_src").to_bytes(16, "big") + frame.get("ipv6_dst").to_bytes(16, "big")
-    body = _form_transport(frame, addresses)
-    return struct.pack("!IHBB", 6 << 28, len(body), frame.get("nw_proto"), 255) + addresses + body
+    body = _form_transport(frame, addresses, tcp_flags)
+    return struct.pack("!IHBB", 6 << 28, len(body), frame.get("nw_proto"), _ttl(frame)) + addresses + body
 
 
-def _form_transport(frame: Packet, addresses: bytes) -> bytes:
+def _ttl(frame: Packet) -> int:
+    return frame.get("nw_ttl") or default_ttl(frame.get)
+
+
+def _form_transport(frame: Packet, addresses: bytes, tcp_flags: int) -> bytes:
     get = frame.get
     proto = get("nw_proto")
     if proto == UDP:
         body, at = struct.pack("!HHHH", get("udp_src"), get("udp_dst"), 8 + len(_PAYLOAD), 0) + _PAYLOAD, 6
     elif proto == TCP:
-        body, at = struct.pack("!HHIIHHHH", get("tcp_src"), get("tcp_dst"), 1, 0, 0x5002, 65535, 0, 0), 16
+        ports, flags = (get("tcp_src"), get("tcp_dst")), 0x5000 | tcp_flags
+        body, at = struct.pack("!HHIIHHHH", *ports, 1, int(bool(tcp_flags & ACK)), flags, 65535, 0, 0), 16
+    elif proto == SCTP:
+        return _form_sctp(get("sctp_src"), get("sctp_dst"))
     elif proto == ICMP and frame.eth_type == ETH_IPV4:
-        echo = struct.pack("!BBHHH", 8, 0, 0, 1, 1) + _PAYLOAD
-        return echo[:2] + _checksum(echo) + echo[4:]
+        message = struct.pack("!BBH", get("icmp_type"), get("icmp_code"), 0) + _form_echo_or_inner(frame)
+        return message[:2] + _checksum(message) + message[4:]
     elif proto == ICMPV6 and frame.eth_type == ETH_IPV6:
         body, at = _form_icmpv6(frame), 2
     else:
@@ -92,12 +107,36 @@ def _form_transport(frame: Packet, addresses: bytes) -> bytes:
     return body[:at] + _checksum(pseudo + body) + body[at + 2 :]
 
 
+def _form_echo_or_inner(frame: Packet) -> bytes:
+    """What follows the checksum: identifier and sequence number, or four bytes unused and the packet it is about."""
+    if frame.inner is None:
+        return struct.pack("!HH", 1, 1) + _PAYLOAD
+    return bytes(4) + (_form_ipv4(frame.inner) if frame.inner.eth_type == ETH_IPV4 else _form_ipv6(frame.inner))
+
+
+def _form_sctp(src: int, dst: int) -> bytes:
+    """An INIT (RFC 9260 section 3.3.2): tag 1, window, one stream each way, first TSN 1."""
+    init = struct.pack("!BBHIIHHI", 1, 0, 20, 1, 65535, 1, 1, 1)
+    head = struct.pack("!HHI", src, dst, 0)
+    return head + struct.pack("<I", crc32c(head + bytes(4) + init)) + init
+
+
+def crc32c(data: bytes) -> int:
+    """The checksum of SCTP (RFC 9260 appendix A)."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
 def _form_icmpv6(frame: Packet) -> bytes:
     get = frame.get
-    body = struct.pack("!BBHI", get("icmpv6_type"), get("icmpv6_code"), 0, get("nd_reserved"))
+    head = struct.pack("!BBH", get("icmpv6_type"), get("icmpv6_code"), 0)
     if get("icmpv6_type") not in (SOLICIT, ADVERT) or get("icmpv6_code"):
-        return body + _PAYLOAD
-    body += get("nd_target").to_bytes(16, "big")
+        return head + _form_echo_or_inner(frame)
+    body = head + get("nd_reserved").to_bytes(4, "big") + get("nd_target").to_bytes(16, "big")
     kind = get("nd_options_type")
     if kind:
         body += struct.pack("!BB", kind, 1) + (get("nd_sll") or get("nd_tll")).to_bytes(6, "big")
@@ -129,23 +168,45 @@ def _parse(data: bytes) -> Packet:
         at += 4
     body = data[at + 2 :]
     headers["eth_type"] = kind if kind >= 0x600 else ETH_LLC
+    payload = b""
     if kind in (ETH_ARP, ETH_RARP):
         headers |= {"arp_op": _number(body, 6, 2), "arp_sha": _number(body, 8, 6), "arp_spa": _number(body, 14, 4)}
         headers |= {"arp_tha": _number(body, 18, 6), "arp_tpa": _number(body, 24, 4)}
-    elif kind == ETH_IPV4:
-        proto = body[9]
-        headers |= {"nw_proto": proto, "ip_src": _number(body, 12, 4), "ip_dst": _number(body, 16, 4)}
-        headers |= _parse_ports(proto, body[(body[0] & 15) * 4 : _number(body, 2, 2)])
-    elif kind == ETH_IPV6:
-        proto = body[6]
-        rest = body[40 : 40 + _number(body, 4, 2)]
-        headers |= {"nw_proto": proto, "ipv6_src": _number(body, 8, 16), "ipv6_dst": _number(body, 24, 16)}
-        headers |= _parse_icmpv6(rest) if proto == ICMPV6 else _parse_ports(proto, rest)
-    return packet(tuple(tags), **headers)
+    elif kind in (ETH_IPV4, ETH_IPV6):
+        found, payload = _parse_ip(kind, body)
+        headers |= found
+    parsed = packet(tuple(tags), **headers)
+    return parsed.with_inner(_parse_inner(kind, payload[8:])) if is_icmp_error(parsed.get) else parsed
+
+
+def _parse_ip(kind: int, body: bytes) -> tuple[dict[str, int], bytes]:
+    """The headers of an IP packet of that ethertype, and what follows its IP header."""
+    if kind == ETH_IPV4:
+        proto, ttl, rest = body[9], body[8], body[(body[0] & 15) * 4 : _number(body, 2, 2)]
+        headers = {"ip_src": _number(body, 12, 4), "ip_dst": _number(body, 16, 4)}
+    else:
+        proto, ttl, rest = body[6], body[7], body[40 : 40 + _number(body, 4, 2)]
+        headers = {"ipv6_src": _number(body, 8, 16), "ipv6_dst": _number(body, 24, 16)}
+    headers |= {"eth_type": kind, "nw_proto": proto}
+    if proto == ICMP and kind == ETH_IPV4:
+        headers |= {"icmp_type": _number(rest, 0, 1), "icmp_code": _number(rest, 1, 1)}
+    elif proto == ICMPV6 and kind == ETH_IPV6:
+        headers |= _parse_icmpv6(rest)
+    else:
+        headers |= _parse_ports(proto, rest)
+    return headers | {"nw_ttl": 0 if ttl == default_ttl(headers.get) else ttl}, rest
+
+
+def _parse_inner(kind: int, body: bytes) -> Packet | None:
+    """The packet that an ICMP error is about, None where there is none to be read."""
+    if not body or body[0] >> 4 != (4 if kind == ETH_IPV4 else 6):
+        return None
+    headers, _ = _parse_ip(kind, body)
+    return packet((), **{**headers, "nw_ttl": 0})
 
 
 def _parse_ports(proto: int, body: bytes) -> dict[str, int]:
-    word = {TCP: "tcp", UDP: "udp"}.get(proto)
+    word = {TCP: "tcp", UDP: "udp", SCTP: "sctp"}.get(proto)
     return {f"{word}_src": _number(body, 0, 2), f"{word}_dst": _number(body, 2, 2)} if word else {}
 
 

@@ -1,8 +1,10 @@
 """An Ethernet frame as a value: its 802.1Q tags and the header fields that flows can see. PURE.
 
-Not the bytes on the wire (those are made in `frame`): no lengths, no checksums, no payload. Header names are
-`Field.name` of `fields`. As in Open vSwitch, a header that is absent and a header that is zero are the same thing, so
-zeros are not kept and two packets are equal exactly when no match can tell them apart.
+Not the bytes on the wire (those are made in `frame`): no lengths, no checksums, no payload but the packet that an ICMP
+error is about. Header names are `Field.name` of `fields`. As in Open vSwitch, a header that is absent and a header that
+is zero are the same thing, so zeros are not kept and two packets are equal exactly when no match can tell them apart.
+One header is not said rather than zero: a packet without `nw_ttl` has the time to live of one just sent
+(`default_ttl`), and still is not said to have any after it was counted down.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ ETH_LLC: Final = 0x05FF
 """What Open vSwitch calls the type of a frame that has a length in its place (ovs-fields(7) eth_type)."""
 TCP: Final = 6
 UDP: Final = 17
+SCTP: Final = 132
 ICMP: Final = 1
 ICMPV6: Final = 58
 SOLICIT: Final = 135
 ADVERT: Final = 136
 """ICMPv6 types of Neighbor Discovery (RFC 4861 section 4)."""
+ICMP_ERRORS: Final = frozenset({3, 4, 5, 11, 12})
+ICMPV6_ERRORS: Final = frozenset({1, 2, 3, 4})
+"""Types of the messages that carry the packet they are about (RFC 792; RFC 4443 section 2.1)."""
 SLL_OPTION: Final = 1
 TLL_OPTION: Final = 2
 """Neighbor Discovery options: source and target link-layer address (RFC 4861 section 4.6.1)."""
@@ -38,12 +44,17 @@ WIDTHS: Final[Mapping[str, int]] = MappingProxyType(
         "eth_src": 48,
         "eth_type": 16,
         "nw_proto": 8,
+        "nw_ttl": 8,
         "ip_src": 32,
         "ip_dst": 32,
         "tcp_src": 16,
         "tcp_dst": 16,
         "udp_src": 16,
         "udp_dst": 16,
+        "sctp_src": 16,
+        "sctp_dst": 16,
+        "icmp_type": 8,
+        "icmp_code": 8,
         "arp_op": 8,  # Open vSwitch reads an operation above 255 as 0
         "arp_spa": 32,
         "arp_tpa": 32,
@@ -82,6 +93,8 @@ _PREREQUISITES: Final[Mapping[str, Callable[[Get], bool]]] = {
     "nw": _is_ip,
     "tcp": lambda get: _is_ip(get) and get("nw_proto") == TCP,
     "udp": lambda get: _is_ip(get) and get("nw_proto") == UDP,
+    "sctp": lambda get: _is_ip(get) and get("nw_proto") == SCTP,
+    "icmp": lambda get: get("eth_type") == ETH_IPV4 and get("nw_proto") == ICMP,
     "arp": lambda get: get("eth_type") in (ETH_ARP, ETH_RARP),
     "ipv6": lambda get: get("eth_type") == ETH_IPV6,
     "icmpv6": _is_icmpv6,
@@ -101,15 +114,30 @@ def has_header(name: str, get: Get) -> bool:
     return test is None or test(get)
 
 
+def is_icmp_error(get: Get) -> bool:
+    """Whether the message carries the packet that it is about."""
+    if get("eth_type") == ETH_IPV4:
+        return get("nw_proto") == ICMP and get("icmp_type") in ICMP_ERRORS
+    return _is_icmpv6(get) and get("icmpv6_type") in ICMPV6_ERRORS
+
+
+def default_ttl(get: Get) -> int:
+    """The time to live of a packet just sent that says none: 255 in Neighbor Discovery (RFC 4861), 64 elsewhere."""
+    return 255 if _is_icmpv6(get) and get("icmpv6_type") in range(133, 138) else 64
+
+
 @dataclass(frozen=True, slots=True)
 class Packet:
     """tags: VIDs (0 to 4095), outermost first; eth_type and what follows are those behind the last tag.
 
-    fields: (name, value) by name, without zeros. Make one with `packet(...)`, which checks.
+    fields: (name, value) by name, without zeros. inner: the packet that an ICMP error is about, as it was when it ran
+    into the error: from `eth_type` on, MACs, tags and time to live left out. No flow can match it; conntrack reads it.
+    Make one with `packet(...)`, which checks.
     """
 
     tags: tuple[int, ...]
     fields: tuple[tuple[str, int], ...]
+    inner: Packet | None = None
 
     @property
     def headers(self) -> Mapping[str, int]:
@@ -140,18 +168,26 @@ class Packet:
         return bool(self.eth_dst >> 40 & 1)
 
     def with_(self, **fields: int) -> Packet:
-        """A copy with these headers changed (0 takes one away). Headers that lose their prerequisite go."""
+        """A copy with these headers changed (0 takes one away). Headers that lose their prerequisite go, and so does
+        what an ICMP error is about when it is none any more."""
         merged = {**dict(self.fields), **fields}
-        return packet(self.tags, **{name: value for name, value in merged.items() if has_header(name, merged.get)})
+        changed = packet(self.tags, **{name: value for name, value in merged.items() if has_header(name, merged.get)})
+        return changed.with_inner(self.inner if is_icmp_error(changed.get) else None)
 
     def with_tags(self, *tags: int) -> Packet:
         """A copy with exactly these tags."""
-        return packet(tags, **dict(self.fields))
+        return packet(tags, **dict(self.fields)).with_inner(self.inner)
+
+    def with_inner(self, inner: Packet | None) -> Packet:
+        """A copy that is about `inner`. Raises ValueError where only an ICMP error can be, of the same IP version."""
+        if inner is not None and not (is_icmp_error(self.get) and inner.eth_type == self.eth_type):
+            raise ValueError("only an ICMP error is about a packet, and that is of its own IP version")
+        return Packet(self.tags, self.fields, inner)
 
     def __str__(self) -> str:
         words = [f"tag={tag}" for tag in self.tags]
         words += [f"{name}={value:#x}" for name, value in self.fields]
-        return " ".join(words)
+        return " ".join(words) + (f" about ({self.inner})" if self.inner is not None else "")
 
 
 def packet(tags: tuple[int, ...] = (), **headers: int) -> Packet:
@@ -214,9 +250,9 @@ def _ip(eth: tuple[int, int], ip: tuple[int, int], version: int, **more: int) ->
     return packet((), **headers, **more)
 
 
-def ipv4_icmp(eth: tuple[int, int], ip: tuple[int, int]) -> Packet:
-    """eth, ip: (source, destination)."""
-    return _ip(eth, ip, 4, nw_proto=ICMP)
+def ipv4_icmp(eth: tuple[int, int], ip: tuple[int, int], kind: int = 8, code: int = 0) -> Packet:
+    """An echo request, or another ICMP message. eth, ip: (source, destination)."""
+    return _ip(eth, ip, 4, nw_proto=ICMP, icmp_type=kind, icmp_code=code)
 
 
 def ipv4_udp(eth: tuple[int, int], ip: tuple[int, int], ports: tuple[int, int]) -> Packet:
@@ -229,14 +265,41 @@ def ipv4_tcp(eth: tuple[int, int], ip: tuple[int, int], ports: tuple[int, int]) 
     return _ip(eth, ip, 4, nw_proto=TCP, tcp_src=ports[0], tcp_dst=ports[1])
 
 
+def ipv4_sctp(eth: tuple[int, int], ip: tuple[int, int], ports: tuple[int, int]) -> Packet:
+    """eth, ip, ports: (source, destination)."""
+    return _ip(eth, ip, 4, nw_proto=SCTP, sctp_src=ports[0], sctp_dst=ports[1])
+
+
 def ipv6_udp(eth: tuple[int, int], ip: tuple[int, int], ports: tuple[int, int]) -> Packet:
     """eth, ip, ports: (source, destination)."""
     return _ip(eth, ip, 6, nw_proto=UDP, udp_src=ports[0], udp_dst=ports[1])
 
 
+def ipv6_tcp(eth: tuple[int, int], ip: tuple[int, int], ports: tuple[int, int]) -> Packet:
+    """eth, ip, ports: (source, destination)."""
+    return _ip(eth, ip, 6, nw_proto=TCP, tcp_src=ports[0], tcp_dst=ports[1])
+
+
+def ipv6_sctp(eth: tuple[int, int], ip: tuple[int, int], ports: tuple[int, int]) -> Packet:
+    """eth, ip, ports: (source, destination)."""
+    return _ip(eth, ip, 6, nw_proto=SCTP, sctp_src=ports[0], sctp_dst=ports[1])
+
+
 def icmpv6(eth: tuple[int, int], ip: tuple[int, int], kind: int, code: int = 0) -> Packet:
     """Any ICMPv6 message without the fields of Neighbor Discovery. eth, ip: (source, destination)."""
     return _ip(eth, ip, 6, nw_proto=ICMPV6, icmpv6_type=kind, icmpv6_code=code)
+
+
+def icmp_error(eth: tuple[int, int], src: int, about: Packet, kind: int, code: int = 0) -> Packet:
+    """What src tells the sender of `about` (an IP packet as src has seen it): type and code of ICMP, or of ICMPv6.
+
+    eth: (source, destination). Raises ValueError if that type is none of an error.
+    """
+    version = 4 if about.eth_type == ETH_IPV4 else 6
+    ip = src, about.get("ip_src" if version == 4 else "ipv6_src")
+    error = ipv4_icmp(eth, ip, kind, code) if version == 4 else icmpv6(eth, ip, kind, code)
+    inner = about.with_(eth_src=0, eth_dst=0, nw_ttl=0).with_tags().with_inner(None)
+    return error.with_inner(inner)
 
 
 def dhcp_discover(eth_src: int) -> Packet:

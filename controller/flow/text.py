@@ -5,17 +5,22 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import assert_never
 
-from controller.flow.fields import ETH_TYPE, FIELDS, IP_PROTO, LOCAL_PORT, VLAN_VID, Field, Form, Term
+from controller.flow.fields import ETH_TYPE, FIELDS, IP_PROTO, LOCAL_PORT, VLAN_VID, CtState, Field, Form, Term
 from controller.mac import Mac
 
 _PROTOCOLS = {0x0800: "ip", 0x0806: "arp", 0x86DD: "ipv6"}
 _TRANSPORTS = {
+    (0x0800, 1): "icmp",
     (0x0800, 6): "tcp",
     (0x0800, 17): "udp",
+    (0x0800, 132): "sctp",
     (0x86DD, 6): "tcp6",
     (0x86DD, 17): "udp6",
     (0x86DD, 58): "icmp6",
+    (0x86DD, 132): "sctp6",
 }
+
+_CT_STATES = tuple((flag.value, str(flag.name).lower()) for flag in CtState)
 
 
 def form_value(field: Field, value: int) -> str:
@@ -25,9 +30,7 @@ def form_value(field: Field, value: int) -> str:
             return str(value)
         case Form.PORT:
             return "LOCAL" if value == LOCAL_PORT else str(value)
-        case Form.HEX:
-            return f"{value:#x}"
-        case Form.CT_STATE:
+        case Form.HEX | Form.CT_STATE:
             return f"{value:#x}"
         case Form.MAC:
             return str(Mac(value))
@@ -57,8 +60,15 @@ def form_match(terms: tuple[Term, ...]) -> str:
 def _form_term(field: Field, value: int, mask: int) -> str:
     if field is VLAN_VID and value == 0 and mask == field.all_ones:
         return "vlan_tci=0x0000/0x1fff"
+    if field.form is Form.CT_STATE and mask <= sum(CtState):
+        return f"{field.name}={_form_ct_state(value, mask)}"
     text = f"{field.name}={form_value(field, value)}"
     return text if mask == field.all_ones else f"{text}/{_form_mask(field, mask)}"
+
+
+def _form_ct_state(value: int, mask: int) -> str:
+    """`+trk-inv`: the flags that must be set and those that must not."""
+    return "".join(f"{'+' if value & bit else '-'}{name}" for bit, name in _CT_STATES if mask & bit)
 
 
 def _form_mask(field: Field, mask: int) -> str:

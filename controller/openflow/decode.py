@@ -7,6 +7,7 @@ status), 7.5.4 (errors).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from struct import Struct
@@ -17,6 +18,8 @@ from controller.openflow.protocol import REPLY_MORE
 
 FLOW_STATS: Final = Struct("!HBx8xH8x2xQ16x")
 """length, table, priority, cookie; durations, timeouts, flags and counters are passed over. The ofp_match follows."""
+_COUNTERS: Final = Struct("!H22xQQQ")
+"""length, cookie, packets, bytes of the same."""
 _MATCH_LENGTH: Final = Struct("!2xH")
 MULTIPART_BYTES: Final = 16
 PORT: Final = Struct("!IH2x6s2x16s4x4x")
@@ -63,6 +66,15 @@ def decode_flow_stats(reply: bytes) -> list[FlowEntry]:
         found.append((cookie, table, priority, reply[start : start + (match_length + 7 & ~7)]))
         offset += length
     return found
+
+
+def decode_counters(reply: bytes) -> Iterator[tuple[int, tuple[int, int]]]:
+    """(cookie, (packets, bytes)) of the flows in one part of an OFPMP_FLOW reply."""
+    offset, end = MULTIPART_BYTES, len(reply)
+    while offset < end:
+        length, cookie, n_packets, n_bytes = _COUNTERS.unpack_from(reply, offset)
+        yield cookie, (n_packets, n_bytes)
+        offset += length
 
 
 def decode_ports(reply: bytes) -> list[tuple[int, str]]:

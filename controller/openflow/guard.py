@@ -6,7 +6,7 @@ middle of a handshake. So a connection goes through three phases, each message t
 name inside what is let through has been checked. What a switch sends unasked and nobody here reads is dropped; what it
 has no reason to send ends the connection.
 
-Layouts: OpenFlow 1.4.0 sections 7.1.1 (header), 7.2.1 (ports), 7.3.1, 7.3.5, 7.3.9, 7.4.3, 7.5.
+Layouts: OpenFlow 1.4.0 sections 7.1.1 (header), 7.2.1 (ports), 7.3.1, 7.3.5, 7.3.9, 7.4.1, 7.4.3, 7.5.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Final
 
 from controller.errors import SwitchError
 from controller.openflow.decode import FLOW_STATS, MULTIPART_BYTES, PORT, PortReason, has_more, multipart_type
-from controller.openflow.error_names import EXPERIMENTER, HELLO_FAILED, name_error
-from controller.openflow.protocol import HEADER_BYTES, VERSION, BundleControl, Message, Multipart
+from controller.openflow.error_names import HELLO_FAILED, name_error
+from controller.openflow.packets import FRAME_PADDING_BYTES, PACKET_IN
+from controller.openflow.protocol import EXPERIMENTER, HEADER_BYTES, VERSION, BundleControl, Message, Multipart
 
 _HEADER: Final = Struct("!BBH")
 _PAIR: Final = Struct("!HH")
@@ -35,7 +36,7 @@ _SMALLEST_PROPERTY: Final = {0: 32, 1: 40, EXPERIMENTER: 12}
 
 _DROPPED: Final = frozenset(
     (
-        Message.PACKET_IN,
+        Message.PACKET_IN,  # in the handshake
         Message.FLOW_REMOVED,
         Message.ROLE_STATUS,
         Message.TABLE_STATUS,
@@ -128,6 +129,8 @@ class Framer:
                 self.phase = Phase.PORTS
             case Message.PORT_STATUS:
                 _check_port_status(message)
+            case Message.PACKET_IN if phase is Phase.READY:
+                _check_packet_in(message)
             case Message.MULTIPART_REPLY if phase in (Phase.PORTS, Phase.READY):
                 self._check_multipart(message)
             case Message.BARRIER_REPLY if phase is Phase.READY:
@@ -256,6 +259,21 @@ def _check_flow_stats(message: bytes) -> None:
         if not least <= length <= end - offset or kind != 1 or match_length < 4 or padded > length - fixed:
             raise GuardError(f"the peer sent a flow of length {length} with a match of length {match_length}")
         offset += length
+
+
+def _check_packet_in(message: bytes) -> None:
+    """The match is of type OXM and lies inside, and so does every condition in it. The frame is anybody's."""
+    start, end = PACKET_IN.size, len(message) - FRAME_PADDING_BYTES
+    if end - start < _LEAST_MATCH_BYTES:
+        raise GuardError(f"the peer sent a packet-in of {len(message)} octets")
+    kind, length = _PAIR.unpack_from(message, start)
+    if kind != 1 or length < _PAIR.size or start + (length + 7 & ~7) > end:
+        raise GuardError(f"the peer sent a packet-in with a match of type {kind} and length {length}")
+    offset, end = start + _PAIR.size, start + length
+    while offset < end:
+        if end - offset < 4 or offset + 4 + message[offset + 3] > end:
+            raise GuardError("the peer sent a packet-in with half a field in its match")
+        offset += 4 + message[offset + 3]
 
 
 def _check_bundle_control(message: bytes) -> None:

@@ -7,6 +7,7 @@ NXM header where an action copies or loads them; `FIELD_OF` knows both.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -49,12 +50,36 @@ _NXM_NUMBERS: Final[dict[Field, tuple[int, int]]] = {
     fields.ND_TARGET: (1, 23),
     fields.ND_SLL: (1, 24),
     fields.ND_TLL: (1, 25),
+    fields.ICMP_TYPE: (0, 13),
+    fields.ICMP_CODE: (0, 14),
 }
 
 FIELD_OF: Final[dict[int, Field]] = {header(field): field for field in FIELDS} | {
     class_ << 16 | number << 9 | field.n_bytes: field for field, (class_, number) in _NXM_NUMBERS.items()
 }
 """By header without a mask."""
+
+XXREG3_PARTS: Final[dict[int, int]] = {1 << 16 | number << 9 | 4: 32 * (15 - number) for number in range(12, 16)}
+"""Open vSwitch reports XXREG3 as registers 12 to 15. By header: how far left the bits of each stand in the whole."""
+
+
+def split_match(data: bytes, start: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """(header without a mask, value, mask) of every condition of the ofp_match that begins at `start` with this length.
+
+    Never raises and always ends, whatever the octets are.
+    """
+    offset, end = start + 4, start + length
+    while offset < end:
+        head = int.from_bytes(data[offset : offset + 4], "big")
+        n_octets = head & 0xFF
+        body = data[offset + 4 : offset + 4 + n_octets]
+        offset += 4 + n_octets
+        if head & HAS_MASK:
+            n_octets //= 2
+            value, mask = int.from_bytes(body[:n_octets], "big"), int.from_bytes(body[n_octets:], "big")
+            yield head - HAS_MASK - n_octets, value, mask
+        else:
+            yield head, int.from_bytes(body, "big"), (1 << 8 * n_octets) - 1
 
 
 _EXACT: Final = tuple((header(field).to_bytes(4, "big"), field.n_bytes, field.all_ones) for field in FIELDS)

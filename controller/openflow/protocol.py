@@ -15,14 +15,20 @@ MAX_MESSAGE_BYTES: Final = 0xFFFF
 MAX_XID: Final = 0xFFFFFFFF
 
 TABLE_ALL: Final = 0xFF
+CONTROLLER_PORT: Final = 0xFFFFFFFD
+"""OFPP_CONTROLLER: where a packet comes from that the controller has made."""
 PORT_ANY: Final = 0xFFFFFFFF
 GROUP_ANY: Final = 0xFFFFFFFF
 NO_BUFFER: Final = 0xFFFFFFFF
 ALL_COOKIE_BITS: Final = 0xFFFFFFFFFFFFFFFF
 REPLY_MORE: Final = 1
 """OFPMPF_REPLY_MORE: more parts of this multipart reply follow."""
+EXPERIMENTER: Final = 0xFFFF
+"""The type of an action or error whose meaning an experimenter id says."""
 NICIRA: Final = 0x00002320
 """The experimenter id of Open vSwitch's own actions and errors."""
+PADDING: Final = tuple(bytes(-length % 8) for length in range(8))
+"""By length modulo 8: the zeros that make it a multiple of 8."""
 
 
 class Message(IntEnum):
@@ -38,11 +44,13 @@ class Message(IntEnum):
     PACKET_IN = 10
     FLOW_REMOVED = 11
     PORT_STATUS = 12
+    PACKET_OUT = 13
     FLOW_MOD = 14
     MULTIPART_REQUEST = 18
     MULTIPART_REPLY = 19
     BARRIER_REQUEST = 20
     BARRIER_REPLY = 21
+    METER_MOD = 29
     ROLE_STATUS = 30
     TABLE_STATUS = 31
     REQUESTFORWARD = 32
@@ -67,6 +75,27 @@ class FlowCommand(IntEnum):
     ADD = 0
     DELETE = 3
     DELETE_STRICT = 4
+
+
+class MeterCommand(IntEnum):
+    """OFPMC_*: what a meter-mod does."""
+
+    ADD = 0
+    MODIFY = 1
+
+
+class NiciraAction(IntEnum):
+    """NXAST_*: the subtype of an action of Open vSwitch's own."""
+
+    REG_MOVE = 6
+    REG_LOAD = 7
+    RESUBMIT_TABLE = 14
+    CONJUNCTION = 34
+    CT = 35
+    NAT = 36
+    CONTROLLER2 = 37
+    CLONE = 42
+    LEARN2 = 45
 
 
 class BundleControl(IntEnum):

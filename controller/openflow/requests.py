@@ -1,6 +1,7 @@
-"""The other messages we send: handshake, echo, barrier, bundles, multipart requests. PURE.
+"""The other messages we send: handshake, echo, meters, barrier, bundles, multipart requests. PURE.
 
-Layouts: OpenFlow 1.4.0 sections 7.3.5 (multipart), 7.3.8 (barrier), 7.3.9 (bundles), 7.5 (hello, echo).
+Layouts: OpenFlow 1.4.0 sections 7.3.4.5 (meters), 7.3.5 (multipart), 7.3.8 (barrier), 7.3.9 (bundles), 7.5 (hello,
+echo).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from struct import Struct
 from typing import Final
 
 from controller.errors import CompileError
+from controller.flow.flow import OWNER
 from controller.openflow.protocol import (
     ALL_COOKIE_BITS,
     ATOMIC_ORDERED,
@@ -21,6 +23,7 @@ from controller.openflow.protocol import (
     VERSION,
     BundleControl,
     Message,
+    MeterCommand,
     Multipart,
 )
 
@@ -32,6 +35,11 @@ _BUNDLE_ADD: Final = Struct("!BBHIIxxH")
 _MULTIPART: Final = Struct("!BBHIHH4x")
 _FLOW_STATS: Final = Struct("!BBHIHH4xB3xII4xQQHH4x")
 _MATCH_OXM: Final = 1
+_METER_MOD: Final = Struct("!BBHIHHIHHII4x")
+_METER_PKTPS: Final = 2
+_METER_BURST: Final = 4
+_BAND_DROP: Final = 1
+_BAND_BYTES: Final = 16
 _SET_CONFIG: Final = Struct("!BBHIHH")
 
 
@@ -56,6 +64,23 @@ def echo_reply(request: bytes) -> bytes:
 def set_config(xid: int) -> bytes:
     """Let the layer-4 fields of first fragments be matched, so that a message cannot hide in fragments."""
     return _SET_CONFIG.pack(VERSION, Message.SET_CONFIG, _SET_CONFIG.size, xid, FRAGMENTS_NX_MATCH, 0)
+
+
+def meter_mod(command: MeterCommand, meter: int, rate_pps: int, xid: int) -> bytes:
+    """Have a meter let so many packets a second through, and as many at once after a silence; others are dropped."""
+    return _METER_MOD.pack(
+        VERSION,
+        Message.METER_MOD,
+        _METER_MOD.size,
+        xid,
+        command,
+        _METER_PKTPS | _METER_BURST,
+        meter,
+        _BAND_DROP,
+        _BAND_BYTES,
+        rate_pps,
+        rate_pps,
+    )
 
 
 def barrier_request(xid: int) -> bytes:
@@ -84,7 +109,15 @@ def port_desc_request(xid: int) -> bytes:
 
 def flow_stats_request(xid: int, cookie: int | None = None) -> bytes:
     """Every flow of every table; with a cookie only those that have exactly it (the switch keeps an index of them)."""
-    mask = 0 if cookie is None else ALL_COOKIE_BITS
+    return _flow_stats_request(xid, cookie or 0, 0 if cookie is None else ALL_COOKIE_BITS)
+
+
+def own_flow_stats_request(xid: int) -> bytes:
+    """Every flow whose cookie says that it is a compiled one."""
+    return _flow_stats_request(xid, OWNER << 48, 0xFFFF << 48)
+
+
+def _flow_stats_request(xid: int, cookie: int, mask: int) -> bytes:
     return _FLOW_STATS.pack(
         VERSION,
         Message.MULTIPART_REQUEST,
@@ -95,7 +128,7 @@ def flow_stats_request(xid: int, cookie: int | None = None) -> bytes:
         TABLE_ALL,
         PORT_ANY,
         GROUP_ANY,
-        cookie or 0,
+        cookie,
         mask,
         _MATCH_OXM,
         4,

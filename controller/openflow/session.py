@@ -10,16 +10,16 @@ rest; so a barrier stands before the commit, and one error is enough to discard 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final, Protocol
+from typing import Final
 
 from controller.errors import SwitchError
-from controller.flow.actions import SetField
+from controller.flow.actions import Action, SetField
 from controller.flow.fields import ETH_TYPE, ICMPV6_CODE, ICMPV6_TYPE, IP_PROTO, ND_OPTIONS_TYPE, ND_RESERVED
 from controller.flow.flow import OWNER, OWNER_LEARNED, Flow, owner_of
+from controller.flow.meters import RATES_PPS
 from controller.flow.packet import ADVERT, ETH_IPV6, ICMPV6, SOLICITED_OVERRIDE, TLL_OPTION
 from controller.openflow import requests
 from controller.openflow.changes import Changes
@@ -28,6 +28,7 @@ from controller.openflow.decode import (
     PortReason,
     PortStatus,
     bundle_step,
+    decode_counters,
     decode_error,
     decode_flow_stats,
     decode_port_status,
@@ -37,14 +38,15 @@ from controller.openflow.decode import (
     message_xid,
     multipart_type,
 )
-from controller.openflow.pending import AnswerTimeout, MakeWaiter, Pending, Request, TakeReply
-from controller.openflow.protocol import BundleControl, Message, Multipart
-from controller.switch import FlowDump, ForeignFlow
+from controller.openflow.exchange import CHUNK_BYTES, Channel, Exchange
+from controller.openflow.packets import decode_packet_in, encode_packet_out
+from controller.openflow.pending import AnswerTimeout, MakeWaiter, Request, TakeReply
+from controller.openflow.protocol import BundleControl, Message, MeterCommand, Multipart
+from controller.openflow.search import Search
+from controller.switch import FlowDump, ForeignFlow, PacketIn
 
 LOG = logging.getLogger(__name__)
 
-CHUNK_BYTES: Final = 64 * 1024
-"""How much is handed to the channel at a time; other green threads run in between."""
 ANSWER_TIMEOUT_S: Final = 30.0
 MOST_PORTS: Final = 0xFFFF
 MOST_FLOWS: Final = 2_000_000
@@ -62,25 +64,6 @@ _ADVERTISES: Final = Flow(
 )
 
 
-class Channel(Protocol):
-    """The way to one switch. The framework's seam implements it."""
-
-    def send(self, data: bytes) -> None:
-        """Send whole messages, all of them or none, in the order of the calls also when green threads compete.
-
-        May block the calling green thread. Raises OSError or SwitchError where the connection is gone.
-        """
-        ...
-
-    def pause(self) -> None:
-        """Let other green threads run."""
-        ...
-
-    def close(self) -> None:
-        """Hang up. `Session.lost` may be called from within."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class PortChange:
     """A port appeared (before is None), disappeared (after is None) or has another name now."""
@@ -91,7 +74,11 @@ class PortChange:
 
 
 class Session:
-    """Implements `Switch`. on_port_change is called in the receive loop: it must not ask the switch anything itself.
+    """Implements `Switch`.
+
+    on_port_change and on_packet_in are called in the receive loop: they must not wait, nor ask the switch anything or
+    send to it. A switch may hand over packets without end: on_packet_in bounds what it keeps. Without it they are
+    dropped.
 
     `receive` raises SwitchError where what the switch says cannot be believed; then the connection has to end.
     """
@@ -104,20 +91,19 @@ class Session:
         dpid: int,
         peer: str,
         on_port_change: Callable[[PortChange], None] | None = None,
+        on_packet_in: Callable[[PacketIn], None] | None = None,
         timeout_s: float = ANSWER_TIMEOUT_S,
         learned_table: int | None = None,
     ) -> None:
         """learned_table: the only table in which flows with the cookie of learned ones are such; None: any."""
         self.last_error: str | None = None
         """The latest error that came for no request of ours."""
-        self._channel = channel
-        self._pending = Pending(make_waiter)
+        self._exchange = Exchange(channel, make_waiter, timeout_s)
         self._dpid = dpid
         self._peer = peer
         self._on_port_change = on_port_change
-        self._timeout_s = timeout_s
+        self._on_packet_in = on_packet_in
         self._learned_table = learned_table
-        self._alive = True
         self._bundles = 0
         self._unpaused_bytes = 0
         self._ports: dict[int, str] = {}
@@ -137,7 +123,7 @@ class Session:
 
     @property
     def alive(self) -> bool:
-        return self._alive
+        return self._exchange.alive
 
     # -- what the switch says
 
@@ -148,28 +134,30 @@ class Session:
         self._unpaused_bytes += len(message) + _MESSAGE_COST_BYTES
         if self._unpaused_bytes >= CHUNK_BYTES:
             self._unpaused_bytes = 0
-            self._channel.pause()
+            self._exchange.pause()
 
     def _take(self, message: bytes) -> None:
         kind = message_type(message)
         if kind == Message.ECHO_REQUEST:
-            self._send([requests.echo_reply(message)])
+            self._exchange.send([requests.echo_reply(message)])
         elif kind == Message.PORT_STATUS:
             self._note_port(decode_port_status(message))
+        elif kind == Message.PACKET_IN:
+            if self._on_packet_in is not None:
+                self._on_packet_in(decode_packet_in(message))
         elif kind == Message.ERROR:
             self._note_error(decode_error(message))
         else:
-            request = self._pending.find(message_xid(message))
+            request = self._exchange.find(message_xid(message))
             if request is not None:
                 request.answer(message)
 
     def lost(self, reason: str) -> None:
         """The connection ended: whoever waits gets a SwitchError with this reason, and so does whoever asks later."""
-        self._alive = False
-        self._pending.fail_all(reason)
+        self._exchange.lost(reason)
 
     def _note_error(self, error: ErrorReply) -> None:
-        request = self._pending.find(error.xid)
+        request = self._exchange.find(error.xid)
         if request is None:
             self.last_error = str(error)
             LOG.warning("switch error without a request dpid=%016x error=%s xid=%#x", self._dpid, error, error.xid)
@@ -193,21 +181,42 @@ class Session:
 
     def ping(self) -> None:
         """Raises SwitchError where the switch does not answer an echo request in time."""
-        self._ask(requests.echo_request, lambda reply: message_type(reply) == Message.ECHO_REPLY, "echo")
+        self._exchange.ask(requests.echo_request, lambda reply: message_type(reply) == Message.ECHO_REPLY, "echo")
 
     def prepare(self) -> None:
-        self._send((requests.set_config(0),))
-        self._ask(requests.barrier_request, _is_barrier_reply, "barrier")
+        self._exchange.send((requests.set_config(0),))
+        self._exchange.ask(requests.barrier_request, _is_barrier_reply, "barrier")
+        self._set_meters()
         # The switch asks its datapath only when such a flow is to be installed.
         try:
             self.apply((_ADVERTISES,), ())
         except SwitchError:
-            if not self._alive:
+            if not self.alive:
                 raise
             self._advertises = False
         else:
             self.apply((), (_ADVERTISES.cookie,))
             self._advertises = True
+
+    def _set_meters(self) -> None:
+        """Each is added, which the switch refuses where it is there, and then set."""
+        rates = sorted(RATES_PPS.items())
+        with (
+            self._exchange.opened(len(rates), None) as added,
+            self._exchange.opened(len(rates), None) as changed,
+            self._exchange.opened(1, _is_barrier_reply) as barrier,
+        ):
+            self._exchange.send(
+                requests.meter_mod(command, punt, rate_pps, xid)
+                for command, request in ((MeterCommand.ADD, added), (MeterCommand.MODIFY, changed))
+                for xid, (punt, rate_pps) in enumerate(rates, request.first)
+            )
+            self._exchange.send((requests.barrier_request(barrier.first),))
+            barrier.wait(self._exchange.timeout_s, "meters")
+        if changed.n_errors:
+            # Not a reason to leave it alone: all that does not go to the controller works as ever.
+            why = "; ".join(sorted({str(error) for _, error in added.errors}))
+            LOG.warning("switch without meters, it hands over packets unlimited dpid=%016x error=%s", self._dpid, why)
 
     def read_ports(self) -> Mapping[str, int]:
         found: dict[int, str] = {}
@@ -219,7 +228,7 @@ class Session:
                 self._ports = found
             return not has_more(part)
 
-        self._ask(requests.port_desc_request, _of_kind(Multipart.PORT_DESC, take), "port descriptions")
+        self._exchange.ask(requests.port_desc_request, _of_kind(Multipart.PORT_DESC, take), "port descriptions")
         return {name: ofport for ofport, name in self._ports.items()}
 
     def read_flows(self) -> FlowDump:
@@ -241,56 +250,89 @@ class Session:
                 raise SwitchError(f"it says that it has more than {MOST_FLOWS} flows")
             return not has_more(part)
 
-        self._ask(requests.flow_stats_request, _of_kind(Multipart.FLOW, take), "flow dump")
+        self._exchange.ask(requests.flow_stats_request, _of_kind(Multipart.FLOW, take), "flow dump")
         return FlowDump(frozenset(cookies), n_learned, tuple(foreign))
 
     def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
-        wanted = tuple(cookies)
-        found: set[int] = set()
-        n_open = len(wanted)
+        search = Search(cookies)
+        self._ask_by_cookie(search.cookies, _of_kind(Multipart.FLOW, search.take), Search.WHAT)
+        return search.found
+
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
+        wanted = None if cookies is None else tuple(cookies)
+        found: dict[int, tuple[int, int]] = {}
+        n_open = 1 if wanted is None else len(wanted)
 
         def take(part: bytes) -> bool:
             nonlocal n_open
-            found.update(cookie for cookie, *_ in decode_flow_stats(part))
+            found.update(decode_counters(part))
+            if len(found) > MOST_FLOWS:
+                raise SwitchError(f"it says that it has more than {MOST_FLOWS} flows")
             n_open -= not has_more(part)
             return n_open == 0
 
-        if wanted:
-            request = self._pending.open(len(wanted), _of_kind(Multipart.FLOW, take))
-            with self._until_closed(request):
-                self._send(requests.flow_stats_request(xid, cookie) for xid, cookie in enumerate(wanted, request.first))
-                request.wait(self._timeout_s, f"looking for {len(wanted)} flows")
-        return frozenset(found.intersection(wanted))
+        if wanted is None:
+            self._exchange.ask(requests.own_flow_stats_request, _of_kind(Multipart.FLOW, take), "counters")
+            return {cookie: count for cookie, count in found.items() if owner_of(cookie) == OWNER}
+        self._ask_by_cookie(wanted, _of_kind(Multipart.FLOW, take), "counters of")
+        return {cookie: found[cookie] for cookie in wanted if cookie in found}
+
+    def _ask_by_cookie(self, cookies: Sequence[int], take: TakeReply, what: str) -> None:
+        if not cookies:
+            return
+        with self._exchange.opened(len(cookies), take) as request:
+            first = request.first
+            self._exchange.send(requests.flow_stats_request(xid, cookie) for xid, cookie in enumerate(cookies, first))
+            request.wait(self._exchange.timeout_s, f"{what} {len(cookies)} flows")
 
     # -- what we change
 
-    def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
+        self._exchange.send((encode_packet_out(actions, frame, 0),))
+
+    def apply(
+        self,
+        add: Sequence[Flow],
+        remove: Sequence[int],
+        foreign: Sequence[ForeignFlow] = (),
+        verify: Collection[int] = (),
+    ) -> frozenset[int]:
         changes = Changes(tuple(remove), tuple(foreign), tuple(add))
         if not len(changes):
-            return
+            return self.find_flows(verify)
         self._bundles = self._bundles % MAX_BUNDLE + 1
         bundle = self._bundles
-        gathered = self._pending.open(len(changes), None)
-        opened = self._pending.open(1, _is_step(BundleControl.OPEN_REQUEST))
-        barrier = self._pending.open(1, _is_barrier_reply)
-        with self._until_closed(gathered), self._until_closed(opened), self._until_closed(barrier):
+        with (
+            self._exchange.opened(len(changes), None) as gathered,
+            self._exchange.opened(1, _is_step(BundleControl.OPEN_REQUEST)) as opened,
+            self._exchange.opened(1, _is_barrier_reply) as barrier,
+        ):
             # In one go: where the bundle cannot be opened, the switch refuses all that was to be in it.
             first = (requests.bundle_control(BundleControl.OPEN_REQUEST, bundle, opened.first),)
             last = (requests.barrier_request(barrier.first),)
             try:
-                self._send(chain(first, changes.messages(bundle, gathered.first), last))
-                opened.wait(self._timeout_s, "bundle open")
-                barrier.wait(self._timeout_s, "barrier")
+                self._exchange.send(chain(first, changes.messages(bundle, gathered.first), last))
+                opened.wait(self._exchange.timeout_s, "bundle open")
+                barrier.wait(self._exchange.timeout_s, "barrier")
                 if gathered.n_errors:
                     raise SwitchError(changes.explain(gathered))
             except Exception:
                 self._discard(bundle)
                 raise
-            self._commit(bundle, changes, gathered)
+            search = Search(verify)
+            with self._exchange.opened(max(len(search.cookies), 1), _of_kind(Multipart.FLOW, search.take)) as looking:
+                self._commit(bundle, changes, gathered, search.messages(looking.first))
+                if search.cookies:
+                    looking.wait(self._exchange.timeout_s, f"{Search.WHAT} {len(search.cookies)} flows")
+            return search.found
 
-    def _commit(self, bundle: int, changes: Changes, gathered: Request) -> None:
+    def _commit(self, bundle: int, changes: Changes, gathered: Request, behind: Iterable[bytes]) -> None:
+        """behind: what is sent with it; the switch answers in order."""
+        step = BundleControl.COMMIT_REQUEST
         try:
-            self._control(BundleControl.COMMIT_REQUEST, bundle)
+            with self._exchange.opened(1, _is_step(step)) as committed:
+                self._exchange.send(chain((requests.bundle_control(step, bundle, committed.first),), behind))
+                committed.wait(self._exchange.timeout_s, "bundle commit")
         except AnswerTimeout as error:
             # Whether the bundle is in force is not known, and this method promises that it is known: a new connection
             # begins with a dump.
@@ -303,7 +345,7 @@ class Session:
             raise SwitchError(changes.explain(gathered)) from error
 
     def _discard(self, bundle: int) -> None:
-        if not self._alive:
+        if not self.alive:
             return  # the switch discards it when the connection ends
         try:
             self._control(BundleControl.DISCARD_REQUEST, bundle)
@@ -313,51 +355,14 @@ class Session:
 
     def _control(self, step: BundleControl, bundle: int) -> None:
         what = f"bundle {step.name.partition('_')[0].lower()}"
-        self._ask(lambda xid: requests.bundle_control(step, bundle, xid), _is_step(step), what)
+        self._exchange.ask(lambda xid: requests.bundle_control(step, bundle, xid), _is_step(step), what)
 
     def close(self, reason: str) -> None:
-        if not self._alive:
+        if not self.alive:
             return
         LOG.info("hanging up dpid=%016x peer=%s reason=%s", self._dpid, self._peer, reason)
         self.lost(f"we hung up: {reason}")
-        self._channel.close()
-
-    # -- how
-
-    def _ask(self, message_for: Callable[[int], bytes], take_reply: TakeReply, what: str) -> None:
-        """Send the one message made for a new xid and wait for its answer."""
-        request = self._pending.open(1, take_reply)
-        with self._until_closed(request):
-            self._send((message_for(request.first),))
-            request.wait(self._timeout_s, what)
-
-    @contextmanager
-    def _until_closed(self, request: Request) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            self._pending.close(request)
-
-    def _send(self, messages: Iterable[bytes]) -> None:
-        """In chunks of at most CHUNK_BYTES, with a pause after each."""
-        chunk: list[bytes] = []
-        n_bytes = 0
-        for message in messages:
-            if n_bytes + len(message) > CHUNK_BYTES:
-                self._send_chunk(b"".join(chunk))
-                self._channel.pause()
-                chunk, n_bytes = [], 0
-            chunk.append(message)
-            n_bytes += len(message)
-        self._send_chunk(b"".join(chunk))
-
-    def _send_chunk(self, data: bytes) -> None:
-        if not self._alive:
-            raise SwitchError("the switch is not connected any more")
-        try:
-            self._channel.send(data)
-        except OSError as error:
-            raise SwitchError(f"sending to the switch failed: {error}") from error
+        self._exchange.hang_up()
 
 
 def _is_step(step: BundleControl) -> TakeReply:

@@ -1,56 +1,37 @@
 """From a policy and the ports observed to the flows of one bridge. PURE.
 
-Compilation is a union of small units (the bridge, a network, a member, the shared members). A unit's input is a small
-value and its output is kept beside it: compiled again with an earlier result at hand, only units whose input changed
-are made anew. With or without an earlier result the flows are the same.
+Compilation is a union of small units (the bridge, a network, a way to another host, a member, the shared members, a
+rule, an uplink). A unit's input is a small value and its output is kept beside it: compiled again with an earlier
+result at hand, only units whose input changed are made anew. With or without an earlier result the flows are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from types import MappingProxyType
+from typing import assert_never
 
-from controller.flow.flow import Flow
 from controller.pipeline import EMITTERS
-from controller.pipeline.view import (
-    ABLE,
-    BridgeView,
-    Carried,
-    MemberView,
-    NetworkView,
-    Seated,
-    SharedMember,
-    SharedView,
-    addresses_in,
-    broadcasts_of,
+from controller.pipeline.router_view import RealmView, UplinkView, WayOut
+from controller.pipeline.rule_view import RuleView
+from controller.pipeline.rulebook import Rulebook, make_rulebook, place_of, rules_for, view_uplink
+from controller.pipeline.segment import (
+    NO_CARRIERS,
+    Carrier,
+    Flows,
+    Parts,
+    Seat,
+    Segment,
+    make_segment,
+    seat_of,
+    shared_member,
 )
-from controller.policy.model import Attach, Endpoint, Network, Policy, tag_of
+from controller.pipeline.view import ABLE, BridgeView, SharedMember, SharedView
+from controller.policy.model import Policy
 
-Flows = tuple[Flow, ...]
-Seat = tuple[Endpoint, int, SharedMember | None, bool]
-"""An endpoint, its ofport here, what it is as an untagged member of several networks, and whether it is remote.
-
-A remote endpoint's ofport is that of the carrier which leads to its host."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A compiled member of a network."""
-
-    seat: Seat
-    flows: Flows
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A compiled network on a bridge: what it was made of, the flows of the whole, and its members by endpoint name."""
-
-    network: Network
-    seats: tuple[Seat, ...]
-    ways: tuple[Carried, ...]
-    flows: Flows
-    members: Mapping[str, Member]
+View = RealmView | RuleView | UplinkView
+NO_UPLINKS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +42,16 @@ class Shared:
     flows: Flows
 
 
-MadeOf = tuple[Policy, Mapping[str, int], "tuple[Carrier, ...]"]
-"""The policy, the endpoints bound here, and the carriers."""
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a view of the realm, of a rule or of an uplink was compiled to."""
+
+    view: View
+    flows: Flows
+
+
+MadeOf = tuple[Policy, Mapping[str, int], Mapping[str, tuple[Carrier, ...]], Rulebook, Mapping[str, int]]
+"""The policy, the endpoints bound here, the carriers, the rulebook, and the uplinks bound here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +64,7 @@ class Compiled:
     bridge: Flows = ()
     shared: Shared = field(default_factory=lambda: Shared(SharedView(()), ()))
     segments: Mapping[str, Segment] = field(default_factory=dict)
+    others: Mapping[str, Unit] = field(default_factory=dict)
     view: BridgeView = ABLE
     made_of: MadeOf | None = field(default=None, compare=False)
 
@@ -84,8 +74,11 @@ class Compiled:
         yield self.shared.flows
         for segment in self.segments.values():
             yield segment.flows
+            yield from segment.ways.values()
             for member in segment.members.values():
                 yield member.flows
+        for unit in self.others.values():
+            yield unit.flows
 
     def flows(self) -> Flows:
         """All flows, each once, by table, descending priority, match."""
@@ -97,119 +90,114 @@ NOTHING = Compiled()
 """What a bridge has that was never compiled for."""
 
 
-Membership = tuple[str, str]
-"""An endpoint and one of its networks, by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Carrier:
-    """A port of this bridge that leads to other hosts: the trunk, or the tunnel to one of them.
-
-    seats: the memberships on the hosts behind it whose frames travel here. native: the network that is plain on the
-    trunk.
-    """
-
-    port: int
-    tunnel: bool
-    seats: tuple[Membership, ...]
-    native: str | None = None
-
-
 def compile_bridge(
     policy: Policy,
     ports: Mapping[str, int],
     before: Compiled = NOTHING,
-    carriers: tuple[Carrier, ...] = (),
+    carriers: Mapping[str, tuple[Carrier, ...]] = NO_CARRIERS,
     *,
     bridge: BridgeView = ABLE,
+    book: Rulebook | None = None,
+    uplinks: Mapping[str, int] = NO_UPLINKS,
 ) -> Compiled:
     """The flows of a bridge on which the endpoints in `ports` (name -> ofport, each in the policy) are bound.
 
-    Of the endpoints behind its carriers only those matter that share a network with one that is bound here.
+    carriers: network -> how its members on other hosts are reached; only networks matter in which one is bound here,
+    or to which a router here leads. book: made of the policy; None: it is made here. uplinks: those bound here, name ->
+    ofport.
     """
-    made_of = (policy, ports, carriers)
+    book = make_rulebook(policy) if book is None else book
+    made_of = (policy, ports, carriers, book, uplinks)
     if before.view == bridge and before.made_of is not None and _is_same(before.made_of, made_of):
         return replace(before, made_of=made_of)
     if before.view != bridge:
         before = Compiled(view=bridge)
     seats: dict[str, list[Seat]] = {}
-    carried: dict[str, list[Carried]] = {}
-    local = [_seat(policy, policy.endpoints[name], port) for name, port in ports.items()]
+    local = [seat_of(policy, policy.endpoints[name], port, book) for name, port in ports.items()]
     for seat in local:
-        for network in seat[0].networks:
-            seats.setdefault(network, []).append(seat)
-    here = frozenset(seats)
-    remote = _remote_shared(policy, carriers, here)
-    for carrier in carriers:
-        learning: dict[str, int] = {}
-        for name, network in carrier.seats:
-            if network in here:
-                endpoint = policy.endpoints[name]
-                seats[network].append((endpoint, carrier.port, remote.get(name), True))
-                learning[network] = learning.get(network, 0) + (endpoint.mac is None)
-        for network, count in learning.items():
-            carried.setdefault(network, []).append(_carried(carrier, policy.networks[network], count))
-    segments = {
-        name: _segment(
-            policy.networks[name],
-            tuple(members),
-            tuple(carried.get(name, ())),
-            before,
-        )
-        for name, members in seats.items()
-    }
-    shared = sorted((seat[2] for seat in local if seat[2] is not None), key=lambda member: member.port)
-    view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
-    return Compiled(before.bridge or _bridge(bridge), _shared(view, before.shared), segments, bridge, made_of)
+        for name in seat.endpoint.networks:
+            seats.setdefault(name, []).append(seat)
+    for name in _reached(policy, seats, uplinks):
+        seats.setdefault(name, [])
+    here = {name: carriers.get(name, ()) for name in seats}
+    remote = _remote_shared(policy, here)
+    segments = {}
+    for name, members in seats.items():
+        network = policy.networks[name]
+        place = place_of(policy, book, network, _way_out(policy, here[name], network.uplink, uplinks))
+        parts = Parts(network, tuple(members), here[name], remote, place)
+        segments[name] = make_segment(policy, book, parts, before.segments.get(name), bridge)
+    shared = sorted((seat.shared for seat in local if seat.shared is not None), key=lambda member: member.port)
+    shared_view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
+    views = _views(policy, book, seats, uplinks)
+    return Compiled(
+        before.bridge or _bridge(bridge),
+        _shared(shared_view, before.shared),
+        segments,
+        {key: _unit(view, before.others.get(key)) for key, view in views.items()},
+        bridge,
+        made_of,
+    )
 
 
 def _is_same(before: MadeOf, now: MadeOf) -> bool:
     """Whether nothing that shows on the bridge differs. Objects of a policy that did not change stay the same ones."""
-    (old, *_), (policy, ports, carriers) = before, now
+    (old, *_), (policy, ports, carriers, *_) = before, now
     if before[1:] != now[1:] or old is policy:
         return before[1:] == now[1:]
-    names = chain(ports, (name for carrier in carriers for name, _ in carrier.seats))
-    if any(old.endpoints.get(name) is not policy.endpoints[name] for name in names):
+    if any(old.endpoints.get(name) is not policy.endpoints[name] for name in ports):
         return False
     networks = {network for name in ports for network in policy.endpoints[name].networks}
+    # What a router on another host may not speak for depends on networks that need not be here.
+    routers = (one for ways in carriers.values() for carrier in ways if carrier.routers for one in carrier.routers)
+    networks.update(network for one in routers for network in one.networks)
     return all(old.networks.get(name) is policy.networks[name] for name in networks)
 
 
-def _carried(carrier: Carrier, network: Network, learning: int) -> Carried:
-    if carrier.tunnel:
-        return Carried(carrier.port, network.vni, None, learning)
-    return Carried(carrier.port, None, tag_of(network, carrier.native), learning)
+def _reached(policy: Policy, here: Collection[str], uplinks: Mapping[str, int]) -> tuple[str, ...]:
+    """Networks to which a router here leads: the routed ones, where one of them or an uplink is here."""
+    if uplinks or any(policy.networks[name].routed for name in here):
+        return tuple(name for name, network in policy.networks.items() if network.routed)
+    return ()
 
 
-def _remote_shared(policy: Policy, carriers: tuple[Carrier, ...], here: Collection[str]) -> dict[str, SharedMember]:
+def _way_out(
+    policy: Policy, carriers: tuple[Carrier, ...], uplink: str | None, uplinks: Mapping[str, int]
+) -> WayOut | None:
+    """Where a network's uplink is from here; None: nowhere."""
+    if uplink is None:
+        return None
+    number = policy.uplinks[uplink].number
+    if uplink in uplinks:
+        return WayOut(number, uplinks[uplink], True)
+    return next((WayOut(number, carrier.port, False) for carrier in carriers if carrier.to_uplink), None)
+
+
+def _remote_shared(policy: Policy, here: Mapping[str, tuple[Carrier, ...]]) -> dict[str, SharedMember]:
     """The untagged shared members behind the carriers, each in those of its networks in which its frames come here."""
-    arriving: dict[str, list[tuple[int, Network]]] = {}
-    for carrier in carriers:
-        for name, network in carrier.seats:
-            if network in here and _clones(policy.endpoints[name]):
-                arriving.setdefault(name, []).append((carrier.port, policy.networks[network]))
-    return {name: _shared_member(policy.endpoints[name], ways[0][0], [n for _, n in ways])
-            for name, ways in arriving.items()}  # fmt: skip
+    arriving: dict[str, dict[str, int]] = {}
+    for network, carriers in here.items():
+        for carrier in carriers:
+            for endpoint in carrier.clones:
+                arriving.setdefault(endpoint.name, {})[network] = carrier.port
+    found: dict[str, SharedMember] = {}
+    for name, ports in arriving.items():
+        networks = [network for network in policy.endpoints[name].networks if network in ports]
+        found[name] = shared_member(policy.endpoints[name], ports[networks[0]], [policy.networks[n] for n in networks])
+    return found
 
 
-def _clones(endpoint: Endpoint) -> bool:
-    """Whether each of its frames goes into several networks."""
-    return endpoint.shared and endpoint.attach is Attach.UNTAGGED
-
-
-def _shared_member(endpoint: Endpoint, port: int, networks: Iterable[Network]) -> SharedMember:
-    seated = (Seated(n.number, *addresses_in(endpoint, n), broadcasts_of(n)) for n in networks)
-    return SharedMember(endpoint.name, port, tuple(seated))
-
-
-def _seat(policy: Policy, endpoint: Endpoint, port: int) -> Seat:
-    if not _clones(endpoint):
-        return endpoint, port, None, False
-    return endpoint, port, _shared_member(endpoint, port, (policy.networks[name] for name in endpoint.networks)), False
+def _views(policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mapping[str, int]) -> dict[str, View]:
+    """What is compiled besides networks, by a name of its own."""
+    found: dict[str, View] = {} if book.realm is None else {"realm": book.realm}
+    found |= {f"rule {view.rule.name}": view for view in rules_for(book, [policy.networks[name] for name in here])}
+    for name, port in uplinks.items():
+        found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port)
+    return found
 
 
 def _bridge(view: BridgeView) -> Flows:
-    flows: list[Flow] = []
+    flows = []
     for stage, emit in EMITTERS:
         if not stage.learns:
             flows.append(emit.miss())
@@ -221,34 +209,24 @@ def _bridge(view: BridgeView) -> Flows:
 def _shared(view: SharedView, before: Shared) -> Shared:
     if view == before.view:
         return before
-    stages = [(stage.shared, emit) for stage, emit in EMITTERS if stage.shared is not None]
-    return Shared(view, tuple(flow for make, emit in stages for flow in make(emit, view)))
+    return Shared(view, tuple(flow for make, emit in _SHARED_STAGES for flow in make(emit, view)))
 
 
-def _segment(network: Network, seats: tuple[Seat, ...], ways: tuple[Carried, ...], whole: Compiled) -> Segment:
-    """whole: the earlier result that it may be a part of, and the bridge it is for."""
-    before = whole.segments.get(network.name)
-    if before is not None and (before.network, before.seats, before.ways) == (network, seats, ways):
+def _unit(view: View, before: Unit | None) -> Unit:
+    if before is not None and before.view == view:
         return before
-    local = sorted((port, endpoint.mac is None) for endpoint, port, _, remote in seats if not remote)
-    learning = tuple(port for port, learns in local if learns)
-    view = NetworkView(network, tuple(port for port, _ in local), learning, ways)
-    flows = tuple(flow for make, emit in _NETWORK_STAGES for flow in make(emit, view))
-    kept = before.members if before is not None and before.network == network else {}
-    return Segment(
-        network, seats, ways, flows, {seat[0].name: _member(network, seat, kept, whole.view) for seat in seats}
-    )
+    match view:
+        case RealmView():
+            return Unit(view, tuple(flow for make, emit in _REALM_STAGES for flow in make(emit, view)))
+        case RuleView():
+            return Unit(view, tuple(flow for make, emit in _RULE_STAGES for flow in make(emit, view)))
+        case UplinkView():
+            return Unit(view, tuple(flow for make, emit in _UPLINK_STAGES for flow in make(emit, view)))
+        case never:
+            assert_never(never)
 
 
-def _member(network: Network, seat: Seat, kept: Mapping[str, Member], bridge: BridgeView) -> Member:
-    known = kept.get(seat[0].name)
-    if known is not None and known.seat == seat:
-        return known
-    if seat[0].mac is None and seat[3]:
-        return Member(seat, ())  # the carrier learns, for all of its ports together
-    view = MemberView(network, *seat, bridge=bridge)
-    return Member(seat, tuple(flow for make, emit in _MEMBER_STAGES for flow in make(emit, view)))
-
-
-_NETWORK_STAGES = [(stage.network, emit) for stage, emit in EMITTERS if stage.network is not None]
-_MEMBER_STAGES = [(stage.member, emit) for stage, emit in EMITTERS if stage.member is not None]
+_SHARED_STAGES = [(stage.shared, emit) for stage, emit in EMITTERS if stage.shared is not None]
+_REALM_STAGES = [(stage.realm, emit) for stage, emit in EMITTERS if stage.realm is not None]
+_RULE_STAGES = [(stage.rule, emit) for stage, emit in EMITTERS if stage.rule is not None]
+_UPLINK_STAGES = [(stage.uplink, emit) for stage, emit in EMITTERS if stage.uplink is not None]

@@ -8,20 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 from controller.errors import CompileError
-from controller.flow.actions import Action, Clone, Learn, Load, Move, Output, PopVlan, PushVlan, Resubmit, SetField
-from controller.flow.fields import FIELDS, VLAN_VID, Field, Term
+from controller.flow.actions import (
+    Action,
+    Clone,
+    Conjunction,
+    Ct,
+    DecTtl,
+    Learn,
+    Load,
+    Move,
+    Output,
+    PopVlan,
+    PushVlan,
+    Resubmit,
+    SetField,
+    ToController,
+)
+from controller.flow.fields import FIELDS, NW_TTL, VLAN_VID, Field, Slice, Term
 from controller.flow.flow import Flow
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, SharedView
+from controller.pipeline.router_view import RealmView, UplinkView
+from controller.pipeline.rule_view import RuleView
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, NetworkView, SharedView
 
 
 @dataclass(frozen=True, slots=True)
 class Priority:
-    """One of a stage's priorities: higher is looked at first. meaning: what flows of this priority decide."""
+    """One of a stage's priorities: higher is looked at first. meaning: what flows of this priority decide.
+
+    ranks: how many priorities from `number` on it takes, where its flows have an order among themselves: longer
+    prefixes before shorter ones, rules in their order.
+    """
 
     number: int
     meaning: str
+    ranks: int = 1
 
 
 MISS = "miss"
@@ -41,8 +64,9 @@ class Stage:
     """A named step of the pipeline; its table number is its place in PIPELINE.
 
     matches, reads, writes: every field its flows may match, copy from, and change. next: stages it may lead to.
-    bridge, network, member, shared: the flows that a view of that kind needs in this stage, each a pure function.
-    learns: its flows are written by the switch itself (Learn), none is compiled.
+    bridge, network, carried, member, shared, realm, rule, uplink: the flows that a view of that kind needs in this
+    stage, each a pure function. learns: its flows are written by the switch itself (Learn), none is compiled.
+    outputs: its flows send to ports. tracks: they ask conntrack. punts: they hand packets to the controller.
     """
 
     name: str
@@ -55,10 +79,29 @@ class Stage:
     writes: frozenset[Field] = frozenset()
     outputs: bool = False
     learns: bool = False
+    tracks: bool = False
+    punts: bool = False
     bridge: Callable[[Emit, BridgeView], Iterator[Flow]] | None = None
     network: Callable[[Emit, NetworkView], Iterator[Flow]] | None = None
+    carried: Callable[[Emit, CarriedView], Iterator[Flow]] | None = None
     member: Callable[[Emit, MemberView], Iterator[Flow]] | None = None
     shared: Callable[[Emit, SharedView], Iterator[Flow]] | None = None
+    realm: Callable[[Emit, RealmView], Iterator[Flow]] | None = None
+    rule: Callable[[Emit, RuleView], Iterator[Flow]] | None = None
+    uplink: Callable[[Emit, UplinkView], Iterator[Flow]] | None = None
+
+
+def _merge(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """One condition a field: slices of one register that are apart make one."""
+    if len({index for index, _, _ in terms}) == len(terms):
+        return terms
+    found: dict[int, Term] = {}
+    for index, value, mask in terms:
+        _, other_value, other_mask = found.get(index, (index, 0, 0))
+        if (value ^ other_value) & mask & other_mask:
+            raise CompileError(f"a flow cannot match two values of {FIELDS[index].name}")
+        found[index] = (index, value | other_value, mask | other_mask)
+    return tuple(found.values())
 
 
 class Emit:
@@ -71,7 +114,7 @@ class Emit:
         self._stage = stage
         self._table = tables[stage.name]
         self._tables = {name: tables[name] for name in stage.next}
-        self._priorities = {name: priority.number for name, priority in stage.priorities.items()}
+        self._priorities = stage.priorities
         self._matches = frozenset(field.index for field in stage.matches)
 
     def __call__(
@@ -81,21 +124,25 @@ class Emit:
         actions: tuple[Action, ...] = (),
         *,
         goto: str | None = None,
+        rank: int = 0,
         origin: str,
         why: str,
     ) -> Flow:
-        """A flow of this stage. priority, goto: names from the declaration. No actions and no goto: drop."""
-        terms = tuple(match)
+        """A flow of this stage. priority, goto: names from the declaration. No actions and no goto: drop.
+
+        rank: among the flows of this priority; the higher is looked at first.
+        """
+        terms = _merge(tuple(match))
         for index, _, _ in terms:
             if index not in self._matches:
                 raise CompileError(f"stage {self._stage.name} matches {FIELDS[index].name}, which it does not declare")
         for action in actions:
             self._enforce(action)
-        number = self._priorities.get(priority)
-        if number is None:
-            raise CompileError(f"stage {self._stage.name} has no priority {priority}")
+        declared = self._priorities.get(priority)
+        if declared is None or not 0 <= rank < declared.ranks:
+            raise CompileError(f"stage {self._stage.name} has no priority {priority} of rank {rank}")
         target = None if goto is None else self.table(goto)
-        return Flow(self._table, number, terms, actions, goto=target, origin=origin, why=why)
+        return Flow(self._table, declared.number + rank, terms, actions, goto=target, origin=origin, why=why)
 
     def table(self, stage: str) -> int:
         """The number of a stage that this one may go or resubmit to."""
@@ -137,6 +184,23 @@ class Emit:
                 written = () if result is None else (result.field,)
                 if table not in self._tables.values():
                     raise CompileError(f"stage {stage.name} may not learn into table {table}")
+            case Ct(zone=zone, table=table, mark=mark):
+                read = tuple(source.field for source, _ in mark)
+                if isinstance(zone, Slice):
+                    read = (*read, zone.field)
+                if not stage.tracks:
+                    raise CompileError(f"stage {stage.name} may not ask conntrack")
+                if table is not None and table not in self._tables.values():
+                    raise CompileError(f"stage {stage.name} does not lead to table {table}")
+            case ToController():
+                if not stage.punts:
+                    raise CompileError(f"stage {stage.name} may not hand packets to the controller")
+            case DecTtl():
+                written = (NW_TTL,)
+            case Conjunction():
+                pass
+            case never:
+                assert_never(never)
         for field in written:
             if field not in stage.writes:
                 raise CompileError(f"stage {stage.name} writes {field.name}, which it does not declare")

@@ -12,7 +12,8 @@ from itertools import chain
 from controller.diff import Difference
 from controller.errors import CompileError
 from controller.flow.flow import Flow
-from controller.pipeline.compile import Compiled, Flows
+from controller.pipeline.compile import Compiled
+from controller.pipeline.segment import Flows
 
 
 def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[Flows]]:
@@ -27,16 +28,25 @@ def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[
 
     compare(before.bridge, after.bridge)
     compare(before.shared.flows, after.shared.flows)
+    if before.segments is after.segments and before.others is after.others:
+        return gone, new
     for name in chain(after.segments, (name for name in before.segments if name not in after.segments)):
         old, now = before.segments.get(name), after.segments.get(name)
         if old is now:
             continue
         compare(old.flows if old else (), now.flows if now else ())
+        old_ways = old.ways if old else {}
+        now_ways = now.ways if now else {}
+        for way in chain(now_ways, (way for way in old_ways if way not in now_ways)):
+            compare(old_ways.get(way, ()), now_ways.get(way, ()))
         old_members = old.members if old else {}
         now_members = now.members if now else {}
         for member in chain(now_members, (member for member in old_members if member not in now_members)):
             was, becomes = old_members.get(member), now_members.get(member)
             compare(was.flows if was else (), becomes.flows if becomes else ())
+    for key in chain(after.others, (key for key in before.others if key not in after.others)):
+        was_unit, unit = before.others.get(key), after.others.get(key)
+        compare(was_unit.flows if was_unit else (), unit.flows if unit else ())
     return gone, new
 
 

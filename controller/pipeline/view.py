@@ -5,13 +5,16 @@ Each view is the whole input of a compilation unit: equal views have equal flows
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 
 from controller.errors import pointer
 from controller.flow.flow import OWNER_LEARNED, content_cookie
 from controller.mac import Mac
-from controller.policy.model import Attach, Endpoint, Members, Network, ips_in, tag_of
+from controller.pipeline.router_view import Judged, Router, WayOut
+from controller.policy.model import Attach, Cidr, Endpoint, Members, Network, ips_in, tag_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,35 @@ class SenderSet:
         return content_cookie(0, tuple(sorted(self.networks))) & 0xFFFFFFFF | 1
 
 
+ClassNumbers = Mapping[tuple[int, int], int]
+"""(IP version, address) -> the number of the class that rules put it into; 0: none."""
+NO_CLASSES: ClassNumbers = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What holds for all members of a network on a bridge: how its connections are judged, None: not; its router."""
+
+    judged: Judged | None = None
+    router: Router | None = None
+
+    @property
+    def leaves_by(self) -> WayOut | None:
+        """The uplink on this bridge by which members' packets leave under their own addresses, if they do."""
+        if self.router is None or self.router.nat or self.router.translates:
+            return None
+        way_out = self.router.way_out
+        return way_out if way_out is not None and way_out.here else None
+
+
+NOWHERE = Place()
+
+
 class MemberView:
     """An endpoint in one of its networks, on the port where it was observed.
+
+    place: how its network is judged and routed. classes: (IP version, address) -> which rules name it, where any does.
+    beside: prefixes of its other networks.
 
     port: its ofport. mac: None where the switch learns. ipv4, ipv6: its declared addresses in this network as integers,
     the link-local address of its MAC among them where it has any IPv6. tag: the VID on its port, None: plain frames.
@@ -109,10 +139,14 @@ class MemberView:
     """
 
     __slots__ = (
+        "beside",
         "bridge",
+        "classes",
         "endpoint",
         "ipv4",
         "ipv6",
+        "judged",
+        "leaves_by",
         "mac",
         "network",
         "number",
@@ -120,6 +154,7 @@ class MemberView:
         "origin",
         "port",
         "remote",
+        "router",
         "shared",
         "tag",
     )
@@ -131,10 +166,18 @@ class MemberView:
         port: int,
         shared: SharedMember | None,
         remote: bool = False,
+        classes: ClassNumbers = NO_CLASSES,
+        beside: tuple[Cidr, ...] = (),
         *,
+        place: Place = NOWHERE,
         bridge: BridgeView = ABLE,
     ) -> None:
         self.bridge = bridge
+        self.judged = place.judged
+        self.router = place.router
+        self.leaves_by = place.leaves_by
+        self.classes = classes
+        self.beside = beside
         self.network = network
         self.endpoint = endpoint
         self.port = port
@@ -153,13 +196,26 @@ class Carried:
     """A network on the way to other hosts: the trunk or tunnel port that leads there.
 
     vni: the tunnel key that tells it there, None: not a tunnel. tag: the VID that tells it on a trunk, None: its frames
-    are plain. learning: how many of its ports there learn.
+    are plain. learning: how many of its ports there learn. peopled: members are there; else a router only leads there.
+    to_uplink: the host that has the network's uplink is there.
     """
 
     port: int
     vni: int | None
     tag: int | None
     learning: int
+    peopled: bool = True
+    to_uplink: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedView:
+    """One of a network's ways to other hosts. origin: of the network."""
+
+    network: Network
+    carried: Carried
+    origin: str
+    place: Place = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +229,15 @@ class NetworkView:
     ports: tuple[int, ...]
     learning: tuple[int, ...]
     carried: tuple[Carried, ...] = ()
+    place: Place = NOWHERE
+
+    @property
+    def judged(self) -> Judged | None:
+        return self.place.judged
+
+    @property
+    def router(self) -> Router | None:
+        return self.place.router
 
     @property
     def origin(self) -> str:

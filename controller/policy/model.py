@@ -250,6 +250,11 @@ class Uplink:
     mac: Mac | None = None
     routes: tuple[Route, ...] = ()
 
+    @property
+    def number(self) -> int:
+        """Its identity in the switch, apart from those of networks: 2**25 and 24 bits made of its name."""
+        return 1 << 25 | int.from_bytes(blake2b(self.name.encode(), digest_size=3).digest())
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:

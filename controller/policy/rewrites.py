@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import assert_never
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +73,16 @@ class OneToOne:
 
 
 Rewrite = Masquerade | Snat | Forward | OneToOne
+
+
+def targets_of(rewrite: Rewrite) -> tuple[Target, ...]:
+    """The members that a rewrite leads to."""
+    match rewrite:
+        case Forward():
+            return rewrite.targets
+        case OneToOne():
+            return (rewrite.target,)
+        case Masquerade() | Snat():
+            return ()
+        case never:
+            assert_never(never)

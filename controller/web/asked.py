@@ -29,9 +29,9 @@ class Asked:
 
     def flag(self, key: str) -> bool:
         value = self.query.get(key, "false")
-        if value not in ("true", "false"):
+        if value not in ("true", "false", "1", "0"):
             raise Refusal(HTTPStatus.BAD_REQUEST, f"{key} is true or false")
-        return value == "true"
+        return value in ("true", "1")
 
     def whole(self, key: str) -> int | None:
         value = self.query.get(key)

@@ -17,6 +17,7 @@ from controller.web import routes
 from controller.web.asked import Asked
 from controller.web.calls import InThread
 from controller.web.flow_stream import json_flows, msgpack_flows
+from controller.web.log_stream import LEAST_CHUNK, NDJSON, LogStream
 from controller.web.precondition import entity_tag
 from controller.web.problem import Refusal
 from controller.web.representation import ANSWERS, ANSWERS_WITH_YAML, MSGPACK, answered, chosen, encoded, plain
@@ -99,6 +100,18 @@ class Reading:
             "reaches": self._in_thread(rows),
         }
         return self._plain(asked, answer)
+
+    def rules(self, asked: Asked) -> Response:
+        return self._plain(asked, self._in_thread(plain, self._control.rules()))
+
+    def log(self, asked: Asked) -> Response:
+        chosen(asked.request, (NDJSON,))
+        # HEAD asks for nothing that is still to come.
+        follow = asked.flag("follow") and asked.request.method != "HEAD"
+        if follow:
+            asked.request.environ[LEAST_CHUNK] = 1
+        stream = LogStream(self._control.log(follow), self._pause, greet=follow)
+        return Response(content_type=NDJSON, charset=None, app_iter=stream)
 
     def flows(self, asked: Asked) -> Response:
         limit, offset = asked.whole("limit"), asked.whole("offset") or 0

@@ -59,7 +59,8 @@ ROUTES: tuple[Route, ...] = (
     *_objects("endpoints", "one endpoint"),
     *_objects("uplinks", "one uplink"),
     *_objects("groups", "one group"),
-    *_objects("rules", "one rule"),
+    Route("/v1/rules", "rules", "every rule in force, and what it has counted", {"GET": ()}),
+    Route("/v1/rules/NAME", "object", "one rule", {"GET": (), "PUT": _PLAN, "DELETE": _PLAN}, "rules"),
     *_objects("rewrites", "one rewrite"),
     Route("/v1/hosts", "hosts", "what is seen of every host", {"GET": ()}),
     Route("/v1/hosts/NAME", "object", "one host", {"GET": (), "PUT": _PLAN, "DELETE": _PLAN}, "hosts"),
@@ -71,6 +72,7 @@ ROUTES: tuple[Route, ...] = (
         "the flows and the policy sentence of each",
         {"GET": ("bridge", "dpid", "origin", "stage", "limit", "offset")},
     ),
+    Route("/v1/log", "log", "what rules that log have seen, a JSON object a line", {"GET": ("follow",)}),
     Route("/v1/matrix", "matrix", "who reaches whom, and in which network", {"GET": ("endpoints",)}),
 )
 

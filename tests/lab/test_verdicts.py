@@ -53,6 +53,15 @@ def test_on_a_switch_without_isolation_the_test_command_says_failed() -> None:
     assert "netns2 saw" in out.getvalue()
 
 
+def test_on_a_router_that_forwards_everything_what_is_wrong_fails_and_nothing_else() -> None:
+    """Silence, rejections, closed ports and translated addresses: each is told from what only looks like it."""
+    rows = rows_of(LABS / "open_router.yaml")
+    wrong = [row for row in rows if row.why == "wrong"]
+    assert len(wrong) > 20
+    assert [row for row in wrong if row.verdict is not Verdict.FAIL] == []
+    assert [row for row in rows if row not in wrong and row.verdict is not Verdict.PASS] == []
+
+
 def test_a_common_member_that_forwards_bridges_or_relays_is_noticed() -> None:
     """Without a situation the two VLANs are apart; each situation joins them, by every kind of traffic that it
     carries.

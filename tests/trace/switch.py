@@ -48,13 +48,13 @@ class Switch:
     """A running switch with one bridge."""
 
     def __init__(self, directory: Path, control: ControlSocket) -> None:
-        self._directory = directory
+        self.directory = directory
         self._control = control
         self._read: dict[int, int] = {}
 
     def run(self, *command: str, stdin: str = "") -> str:
         """One of the tools of Open vSwitch, pointed at this switch. Raises CalledProcessError."""
-        environment = {**os.environ, "OVS_RUNDIR": str(self._directory), "OVS_DBDIR": str(self._directory)}
+        environment = {**os.environ, "OVS_RUNDIR": str(self.directory), "OVS_DBDIR": str(self.directory)}
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, env=environment, timeout=_WAIT_S, check=False
         )
@@ -64,12 +64,16 @@ class Switch:
     def load(self, flows: Iterable[Flow | str]) -> None:
         """Replace everything the bridge has, learned flows included, in one bundle."""
         text = "".join(f"{flow}\n" for flow in flows)
-        target = f"unix:{self._directory}/{BRIDGE}.mgmt"
+        target = f"unix:{self.directory}/{BRIDGE}.mgmt"
         self.run("ovs-ofctl", "-O", "OpenFlow14", "--bundle", "replace-flows", target, "-", stdin=text)
+
+    def forget_connections(self) -> None:
+        """Empty conntrack."""
+        self._control.call("dpctl/flush-conntrack")
 
     def dump(self, table: int) -> list[str]:
         """The flows of a table, without statistics."""
-        target = f"unix:{self._directory}/{BRIDGE}.mgmt"
+        target = f"unix:{self.directory}/{BRIDGE}.mgmt"
         lines = self.run("ovs-ofctl", "-O", "OpenFlow14", "--no-stats", "dump-flows", target, f"table={table}")
         return [line.strip() for line in lines.splitlines() if "actions=" in line]
 
@@ -85,7 +89,7 @@ class Switch:
 
     def configure(self, *command: str) -> None:
         """Run ovs-vsctl(8) and wait until the switch has followed."""
-        self.run("ovs-vsctl", f"--db=unix:{self._directory}/db.sock", *command)
+        self.run("ovs-vsctl", f"--db=unix:{self.directory}/db.sock", *command)
 
     def limit_vlans(self, n_tags: int) -> None:
         """How many tags the parser looks behind (other_config:vlan-limit)."""
@@ -97,7 +101,7 @@ class Switch:
         for number in (*numbers, CANARY_PORT):
             name = f"d{number}"
             command += ["--", "add-port", BRIDGE, name, "--", "set", "Interface", name, "type=dummy"]
-            command += [f"ofport_request={number}", f"options:tx_pcap={self._directory}/{name}.pcap"]
+            command += [f"ofport_request={number}", f"options:tx_pcap={self.directory}/{name}.pcap"]
         self.configure(*command)
 
     def pass_through(self, in_port: int, data: bytes, out_ports: Iterable[int]) -> list[tuple[int, bytes]]:
@@ -109,13 +113,17 @@ class Switch:
         # What an earlier frame has left in the datapath's cache may be older than what that frame taught the tables.
         self._control.call("revalidator/purge")
         for frame in (data, _CANARY):
-            self._control.call("netdev-dummy/receive", f"d{in_port}", frame.hex())
-        wait_until(lambda: bool(self._received(CANARY_PORT)), "the canary does not come out")
-        return [(port, frame) for port in out_ports for frame in self._received(port)]
+            self.receive(in_port, frame)
+        wait_until(lambda: bool(self.received(CANARY_PORT)), "the canary does not come out")
+        return [(port, frame) for port in out_ports for frame in self.received(port)]
 
-    def _received(self, port: int) -> list[bytes]:
+    def receive(self, in_port: int, data: bytes) -> None:
+        """Let a frame arrive at a dummy port."""
+        self._control.call("netdev-dummy/receive", f"d{in_port}", data.hex())
+
+    def received(self, port: int) -> list[bytes]:
         """Every frame that left through a dummy port since the last call: the new records of a pcap file."""
-        data = (self._directory / f"d{port}.pcap").read_bytes()
+        data = (self.directory / f"d{port}.pcap").read_bytes()
         at = self._read.get(port, 24)
         frames = []
         while at + 16 <= len(data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 import pytest
@@ -11,16 +12,21 @@ from controller.flow import packet as p
 from controller.flow.actions import (
     Action,
     Clone,
+    Conjunction,
+    Ct,
+    DecTtl,
     Learn,
     Load,
     Move,
+    Nat,
     Output,
     PopVlan,
     PushVlan,
     Resubmit,
     SetField,
+    ToController,
 )
-from controller.flow.fields import LOCAL_PORT, Field, Slice, Term, whole
+from controller.flow.fields import LOCAL_PORT, CtState, Field, Slice, Term, whole
 from controller.flow.flow import OWNER_LEARNED, Flow
 from controller.flow.frame import form_frame, parse_frame
 from controller.proof.evaluate import MAX_TAGS, EvaluationError, LearnedFlow, Result, Tables, evaluate
@@ -247,6 +253,71 @@ def test_an_advertisement_made_of_a_solicitation_has_an_address_only_if_there_wa
     assert told.get("nd_tll") == (0x020000000009 if sll and option else 0)
 
 
+def random_conjunctions(random: Random) -> list[Flow]:
+    """One table of parts of conjunctions, flows with a conj_id, and plain ones, at priorities that interleave."""
+    shapes = {number: (random.choice([2, 2, 3]), random.choice([10, 20, 30])) for number in range(1, 5)}
+    flows: dict[tuple[int, tuple[Term, ...]], Flow] = {}
+    conditions = [f.ETH_SRC(1), f.ETH_SRC(0, 1), f.ETH_DST(1), f.ETH_DST(2, 2), f.IN_PORT(1), f.IN_PORT(2), None]
+
+    def add(priority: int, match: list[Term], *actions: Action) -> None:
+        flow = Flow(0, priority, match, actions)
+        flows.setdefault((priority, flow.match), flow)
+
+    for _ in range(16):
+        at = random.choice([10, 20, 30])
+        parts = [number for number, (_, priority) in shapes.items() if priority == at]
+        match = list({term[0]: term for term in random.choices(conditions, k=2) if term}.values())
+        chosen = random.sample(parts, min(len(parts), random.choice([1, 1, 2])))
+        if chosen:
+            dimensions = [(number, shapes[number][0]) for number in chosen]
+            add(at, match, *(Conjunction(number, random.randint(1, n), n) for number, n in dimensions))
+    for number, (_, priority) in shapes.items():
+        if random.random() < 0.8:
+            add(random.choice([priority, 5, 25]), [f.CONJ_ID(number)], Output(10 + number))
+    for priority in (5, 10, 15, 20, 25, 30):
+        if random.random() < 0.4:
+            match = [term for term in [random.choice(conditions)] if term]
+            add(priority, match, Output(priority + 10))
+    return list(flows.values())
+
+
+def test_trace_and_evaluator_agree_on_conjunctive_matches(switch: Switch) -> None:
+    went: Counter[str] = Counter()
+    for seed in range(250):
+        random = Random(seed)
+        flows = random_conjunctions(random)
+        switch.load(flows)
+        tables = Tables(flows)
+        for port in (1, 2, 3):
+            for src in (0, 1):
+                for dst in (1, 2, 3):
+                    frame = p.raw(src, dst, p.ETH_IPV4)
+                    try:
+                        expected = tuple(to for to, _ in evaluate(tables, port, frame).outputs)
+                    except EvaluationError:
+                        went["chance"] += 1
+                        continue
+                    text = "\n".join(map(str, flows))
+                    assert switch.trace(port, frame) == expected, f"seed {seed}, port {port}: {frame}\n{text}"
+                    went["conjunctive" if expected and expected[0] < 15 else "plain" if expected else "nowhere"] += 1
+    assert min(went[what] for what in ("conjunctive", "plain", "nowhere")) > 200, went
+    assert went["chance"] < sum(went.values()) / 3, went
+
+
+def test_what_goes_to_the_controller_goes_there_in_the_switch(switch: Switch) -> None:
+    flows = [Flow(0, 1, (), (ToController(128, 3), Resubmit(1))), Flow(1, 1, (), (Load(WORD, 1), Output(2)))]
+    switch.load(flows)
+    frame = p.raw(2, 4, p.ETH_IPV4)
+    text = switch.trace_text(1, frame)
+    assert ("controller(reason=1" in text) == bool(evaluate(Tables(flows), 1, frame).punts)
+    assert switch.trace(1, frame) == (2,)
+
+
+IPV4_TYPE, IPV6_TYPE = f.ETH_TYPE(p.ETH_IPV4), f.ETH_TYPE(p.ETH_IPV6)
+VALID = f.CT_STATE(CtState.TRK, CtState.TRK | CtState.INV)
+ESTABLISHED = f.CT_STATE(CtState.EST, CtState.EST)
+TO_ONE = Nat("src", 4, 1, 1)
+
 REFUSED = {
     "action without ethertype": Flow(0, 1, (), (SetField(f.ARP_OP, 2),)),
     "action of the type that is only being set": Flow(0, 1, NS, (SetField(f.ICMPV6_TYPE, 136), SetField(f.ND_TLL, 1))),
@@ -256,7 +327,53 @@ REFUSED = {
     "read-only field": Flow(0, 1, (ARP,), (SetField(f.ETH_TYPE, 0x800),)),
     "goto backwards": Flow(3, 1, (ARP,), goto=2),
     "goto itself": Flow(3, 1, (ARP,), goto=3),
+    "tuple without a state": Flow(0, 1, (IPV4_TYPE, f.CT_NW_SRC(1))),
+    "tuple of what may be invalid": Flow(0, 1, (IPV4_TYPE, f.CT_STATE(0x20, 0x20), f.CT_NW_SRC(1))),
+    "tuple without an ethertype": Flow(0, 1, (VALID, f.CT_NW_SRC(1))),
+    "tuple of another version": Flow(0, 1, (IPV6_TYPE, VALID, f.CT_NW_SRC(1))),
+    "tuple's protocol without a state": Flow(0, 1, (IPV4_TYPE, f.CT_NW_PROTO(6))),
+    "tuple's protocol in part": Flow(0, 1, (IPV4_TYPE, VALID, f.CT_NW_PROTO(6, 6))),
+    "move of a tuple without a state": Flow(0, 1, (IPV4_TYPE,), (Move(whole(f.CT_NW_SRC), WORD),)),
+    "unknown flag of ct_state": Flow(0, 1, (f.CT_STATE(0x100, 0x100),)),
+    "mark outside of ct": Flow(0, 1, (IPV4_TYPE,), (Load(whole(f.CT_MARK), 1),)),
+    "state set": Flow(0, 1, (IPV4_TYPE,), (Load(whole(f.CT_STATE), 1),)),
+    "conj_id set": Flow(0, 1, (), (Load(whole(f.CONJ_ID), 1),)),
+    "conj_id in part": Flow(0, 1, (f.CONJ_ID(1, 1),)),
+    "ct without ethertype": Flow(0, 1, (), (Ct(1, 2),)),
+    "ct of arp": Flow(0, 1, (ARP,), (Ct(1, 2),)),
+    "nat to an address without a commit": Flow(0, 1, (IPV4_TYPE,), (Ct(1, 2, nat=TO_ONE),)),
+    "nat of another version": Flow(0, 1, (IPV6_TYPE,), (Ct(1, 2, True, TO_ONE),)),
+    "nat backwards": Flow(0, 1, (IPV4_TYPE,), (Ct(1, 2, True, Nat("src", 4, 2, 1)),)),
+    "mark without a commit": Flow(0, 1, (IPV4_TYPE,), (Ct(1, 2, mark=((WORD, whole(f.CT_MARK)),)),)),
+    "commit of what is invalid": Flow(0, 1, (IPV4_TYPE, f.CT_STATE(0x30, 0x30)), (Ct(1, 2, True),)),
+    "zone in a register of another width": Flow(0, 1, (IPV4_TYPE,), (Ct(WORD, 2),)),
+    "dimension 0": Flow(0, 1, (), (Conjunction(1, 0, 2),)),
+    "dimension beyond the last": Flow(0, 1, (), (Conjunction(1, 3, 2),)),
+    "one dimension": Flow(0, 1, (), (Conjunction(1, 1, 1),)),
+    "65 dimensions": Flow(0, 1, (), (Conjunction(1, 1, 65),)),
+    "conjunction beside an output": Flow(0, 1, (), (Conjunction(1, 1, 2), Output(1))),
+    "conjunction that goes on": Flow(0, 1, (), (Conjunction(1, 1, 2),), goto=3),
+    "time to live of what has none": Flow(0, 1, (ARP,), (DecTtl(),)),
+    "time to live in part": Flow(0, 1, (IPV4_TYPE, f.NW_TTL(1, 1))),
+    "type in part": Flow(0, 1, (IPV4_TYPE, f.IP_PROTO(p.ICMP), f.ICMP_TYPE(1, 1))),
 }
+TAKEN = {
+    "no state at all": Flow(0, 1, (f.CT_STATE(0),), (Output(1),)),
+    "tuple of what is not invalid": Flow(0, 1, (IPV4_TYPE, VALID, f.CT_NW_SRC(1), f.CT_TP_DST(80))),
+    "tuple of what is established": Flow(0, 1, (IPV6_TYPE, ESTABLISHED, f.CT_IPV6_DST(1), f.CT_NW_PROTO(6))),
+    "ports of a tuple of any version": Flow(0, 1, (ESTABLISHED, f.CT_TP_SRC(1)), (Move(whole(f.CT_MARK), WORD),)),
+    "ct in a register's zone": Flow(0, 1, (IPV4_TYPE,), (Ct(Slice("zone", f.REG8, 0, 16), 0, True, TO_ONE),)),
+    "ct in a clone": Flow(0, 1, (IPV6_TYPE,), (Clone((Ct(65535, None, True, Nat()), DecTtl())),)),
+    "two parts of one conjunction": Flow(0, 1, (), (Conjunction(1, 1, 2), Conjunction(1, 2, 2))),
+    "64 dimensions": Flow(0, 1, (f.CONJ_ID(3),), (Conjunction(1, 64, 64),)),
+    "icmp, sctp and ttl": Flow(0, 1, (IPV4_TYPE, f.IP_PROTO(p.SCTP), f.SCTP_SRC(1), f.NW_TTL(3))),
+}
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_what_the_evaluator_takes_the_switch_takes_too(switch: Switch, what: str) -> None:
+    Tables([TAKEN[what]])
+    switch.load([TAKEN[what]])
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -26,8 +26,12 @@ from controller.control import (
     PlanReport,
     PortsAs,
     RevisionConflict,
+    RuleEvent,
+    RulesView,
+    RuleView,
     Status,
     Stored,
+    TooManyReaders,
     TunnelView,
 )
 from controller.policy.advice import advise
@@ -61,6 +65,36 @@ DOCUMENT: dict[str, object] = {
 }
 
 
+EVENT = RuleEvent(
+    number=1, time="2024-01-01T00:00:00.000+00:00", rule="no-telnet", action="drop", bridge="br0", dpid=BR0.dpid,
+    network="green", target_network="outside", origin="web1", target=None, protocol="tcp", source_ip="192.168.5.1",
+    target_ip="203.0.113.9", source_port=40000, target_port=23, icmp=None, suppressed=2,
+)  # fmt: skip
+
+
+@dataclass
+class FakeReader:
+    """What is given, and then heartbeats without an end for one that follows."""
+
+    events: list[RuleEvent]
+    follow: bool
+    closed: bool = False
+
+    def __iter__(self) -> FakeReader:
+        return self
+
+    def __next__(self) -> RuleEvent | None:
+        if self.events:
+            return self.events.pop(0)
+        if not self.follow or self.closed:
+            raise StopIteration
+        eventlet.sleep(0.05)
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
 @dataclass
 class FakeControl:
     """failing: bridge name -> why a change is not in force there. raising: what every call raises. rival: what happens
@@ -72,6 +106,13 @@ class FakeControl:
     raising: Exception | None = None
     rival: list[Change] = field(default_factory=list)
     flow_count: int = 5
+    events: list[RuleEvent] = field(default_factory=lambda: [EVENT])
+    full: bool = False
+    readers: list[FakeReader] = field(default_factory=list)
+    rule_views: tuple[RuleView, ...] = (
+        RuleView("no-telnet", "emergency", "drop", 1, 3, 180),
+        RuleView("web-in", "default", "allow", 2, 1200, 90000),
+    )
     looked: list[tuple[object, ...]] = field(default_factory=list)
 
     def current(self) -> Stored:
@@ -143,6 +184,16 @@ class FakeControl:
                     bridge.dpid, bridge.name, "classify", f"{number:#018x}", "/endpoints/web1", why,
                     f"table=0,priority=100,in_port={number} actions=drop", True,
                 )  # fmt: skip
+
+    def rules(self) -> RulesView:
+        return RulesView(self.current().revision, self.rule_views, ("br1",))
+
+    def log(self, follow: bool = False) -> FakeReader:
+        if self.full:
+            raise TooManyReaders("64 readers follow the log already")
+        reader = FakeReader(list(self.events), follow)
+        self.readers.append(reader)
+        return reader
 
     def _guard(self, if_match: int | None) -> None:
         if if_match is not None and if_match != self.current().revision:

@@ -681,3 +681,56 @@ def test_answers_are_not_kept_by_caches_unasked(control: FakeControl) -> None:
     assert ask(control, "GET", "/v1/policy").headers["Cache-Control"] == "no-cache"
     assert ask(control, "GET", "/v1/status").headers["Cache-Control"] == "no-store"
     assert ask(control, "GET", "/v1/nothing").status_code == HTTPStatus.NOT_FOUND
+
+
+# Rules and their log
+
+
+def test_rules_say_what_they_have_counted(control: FakeControl) -> None:
+    answer = ask(control, "GET", "/v1/rules").json
+    assert answer["revision"] == 1
+    assert answer["silent"] == ["br1"]
+    assert answer["rules"][0] == {
+        "name": "no-telnet", "tier": "emergency", "action": "drop", "position": 1, "packets": 3, "bytes": 180,
+    }  # fmt: skip
+
+
+def test_the_log_is_a_json_object_a_line(control: FakeControl) -> None:
+    control.events *= 2
+    response = ask(control, "GET", "/v1/log")
+    assert response.content_type == "application/x-ndjson"
+    lines = response.body.splitlines()
+    assert len(lines) == 2
+    assert json.loads(lines[0])["rule"] == "no-telnet"
+    assert json.loads(lines[0])["target"] is None
+    assert [reader.closed for reader in control.readers] == [True]
+
+
+@pytest.mark.parametrize("word", ["1", "true"])
+def test_a_log_that_is_followed_begins_with_an_empty_line_and_is_closed(control: FakeControl, word: str) -> None:
+    response = ask(control, "GET", f"/v1/log?follow={word}")
+    stream = response.app_iter
+    assert [next(stream), json.loads(next(stream))["number"], next(stream)] == [b"\n", 1, b"\n"]
+    [reader] = control.readers
+    assert (reader.follow, reader.closed) == (True, False)
+    stream.close()
+    assert reader.closed
+
+
+def test_head_of_a_log_follows_nothing(control: FakeControl) -> None:
+    response = ask(control, "HEAD", "/v1/log?follow=1")
+    assert response.status_code == 200
+    assert [reader.follow for reader in control.readers] == [False]
+
+
+def test_a_log_is_lines_and_nothing_else(control: FakeControl) -> None:
+    assert ask(control, "GET", "/v1/log", Accept="application/msgpack").status_code == 406
+    assert ask(control, "GET", "/v1/log?follow=yes").status_code == 400
+    assert control.readers == []
+
+
+def test_one_reader_too_many_is_told_so(control: FakeControl) -> None:
+    control.full = True
+    response = ask(control, "GET", "/v1/log?follow=1")
+    assert response.status_code == 503
+    assert "readers" in response.json["detail"]

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,21 @@ def test_a_cut_request_line_or_strange_path_does_not_stop_the_server(port: int) 
     assert raw(port, b"GET /v1 HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
+def test_a_line_of_the_log_goes_out_when_it_is_there_and_a_reader_that_leaves_is_noticed(
+    control: FakeControl, port: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /v1/log?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b""
+        while b'"no-telnet"' not in received:
+            received += connection.recv(4096)
+    end = time.monotonic() + 10
+    while not control.readers[0].closed:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert raw(port, b"GET /v1 HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
 # docs/REST.md
 
 
@@ -179,7 +195,7 @@ def test_the_page_names_every_member_of_every_answer(control: FakeControl, port:
     page = REST_MD.read_text()
     named = set(re.findall(r"`([a-z_]+)`", page)) | set(re.findall(r'"([a-z_]+)":', page))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    for path in ("/v1/status", "/v1/bindings", "/v1/flows", "/v1/matrix"):
+    for path in ("/v1/status", "/v1/bindings", "/v1/flows", "/v1/matrix", "/v1/rules", "/v1/log"):
         connection.request("GET", path)
         answer = json.loads(connection.getresponse().read())
         members = set(answer)

@@ -21,7 +21,7 @@ from controller import cli, cli_text
 from controller.api import Api
 from controller.cli import Exit, main
 from controller.control import PutObject, PutPolicy
-from tests.unit.fake_control import BR0, DOCUMENT, FakeControl, serving
+from tests.unit.fake_control import BR0, DOCUMENT, EVENT, FakeControl, serving
 
 
 @pytest.fixture
@@ -471,3 +471,47 @@ def test_tables_are_aligned() -> None:
         "x           1234",
     ]
     assert list(cli_text.table(("A", "B"), [])) == ["A  B"]
+
+
+@pytest.mark.usefixtures("server")
+def test_rules_are_a_table_with_who_does_not_answer(control: FakeControl, capsys: Said) -> None:
+    assert main(["rules"]) == Exit.OK
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:3] == [
+        ["1", "emergency", "no-telnet", "drop", "3", "180"], ["2", "default", "web-in", "allow", "1200", "90000"],
+    ]  # fmt: skip
+    assert lines[-1][-1] == "br1"
+    control.rule_views = ()
+    assert main(["rules"]) == Exit.OK
+    assert capsys.readouterr().out == "the policy has no rules\n"
+
+
+@pytest.mark.usefixtures("server")
+def test_the_log_is_a_line_an_event(control: FakeControl, capsys: Said) -> None:
+    control.events.append(replace(EVENT, protocol="icmp", icmp="8/0", source_port=None, target_port=None, suppressed=0))
+    assert main(["log"]) == Exit.OK
+    assert capsys.readouterr().out.splitlines() == [
+        "2024-01-01T00:00:00.000+00:00 br0 no-telnet drop: tcp web1 in green (192.168.5.1 port 40000)"
+        " > outside (203.0.113.9 port 23) (2 more were not written)",
+        "2024-01-01T00:00:00.000+00:00 br0 no-telnet drop: icmp 8/0 web1 in green (192.168.5.1)"
+        " > outside (203.0.113.9)",
+    ]  # fmt: skip
+    assert main(["log", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["rule"] == "no-telnet"
+
+
+def test_the_log_can_be_followed_until_it_is_interrupted(control: FakeControl, server: str) -> None:
+    command = [sys.executable, "-m", "controller.cli", "--server", server, "log", "--follow"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "no-telnet" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == Exit.INTERRUPTED
+    process.stdout.close()
+    assert control.readers[0].follow
+
+
+def test_a_log_that_cannot_be_followed_says_why(control: FakeControl, server: str, capsys: Said) -> None:
+    control.full = True
+    assert main(["--server", server, "log", "--follow"]) == Exit.UNREACHABLE
+    assert "64 readers" in capsys.readouterr().err

@@ -69,15 +69,17 @@ def test_tally_follows_a_sequence_of_policies_and_leaves_no_residue(one: Case, t
     assert not tally.flows
 
 
-def test_change_of_one_member_makes_only_its_units_and_its_networks_anew() -> None:
+def test_change_of_one_member_makes_only_its_own_units_anew_and_the_networks_where_a_port_changes() -> None:
     policy = policy_of(3, 4)
     before = compile_bridge(policy, ports_of(policy))
     moved = Endpoint("e1-2", ("n1",), "e1-2", mac=Mac(0x0200000000FF), ips=policy.endpoints["e1-2"].ips)
     after = compile_bridge(Policy(policy.networks, {**policy.endpoints, "e1-2": moved}, {}), ports_of(policy), before)
     gone, new = changed_units(before, after)
-    assert {flow.origin for unit in (*gone, *new) for flow in unit} == {"/endpoints/e1-2", "/networks/n1"}
+    assert {flow.origin for unit in (*gone, *new) for flow in unit} == {"/endpoints/e1-2"}
     assert after.segments["n0"] is before.segments["n0"]
     assert after.segments["n1"].members["e1-1"] is before.segments["n1"].members["e1-1"]
+    gone, new = changed_units(before, compile_bridge(policy, {**ports_of(policy), "e1-2": 99}, before))
+    assert {flow.origin for unit in (*gone, *new) for flow in unit} == {"/endpoints/e1-2", "/networks/n1"}
 
 
 def test_flows_of_a_member_are_at_most_twenty() -> None:

@@ -6,11 +6,37 @@ import pytest
 
 from controller.flow import fields as f
 from controller.flow import packet as p
-from controller.flow.actions import Action, Clone, Learn, Load, Move, Output, PopVlan, PushVlan, Resubmit, SetField
-from controller.flow.fields import Slice, Term, whole
+from controller.flow.actions import (
+    Action,
+    Clone,
+    Conjunction,
+    Ct,
+    DecTtl,
+    Learn,
+    Load,
+    Move,
+    Nat,
+    Output,
+    PopVlan,
+    PushVlan,
+    Resubmit,
+    SetField,
+    ToController,
+)
+from controller.flow.fields import CtState, Slice, Term, whole
 from controller.flow.flow import Flow
 from controller.flow.packet import Packet
-from controller.proof.evaluate import MAX_DEPTH, MAX_LOOKUPS, EvaluationError, LearnedFlow, Tables, evaluate
+from controller.proof.evaluate import (
+    CONTROLLER_PORT,
+    MAX_DEPTH,
+    MAX_LOOKUPS,
+    MAX_RECIRCULATIONS,
+    EvaluationError,
+    LearnedFlow,
+    Tables,
+    evaluate,
+    evaluate_packet_out,
+)
 
 ONE, TWO = 0x020000000001, 0x020000000002
 FRAME = p.ipv4_udp((ONE, TWO), (1, 2), (67, 68))
@@ -204,6 +230,14 @@ def test_a_mac_that_moves_leaves_its_place_to_another() -> None:
     assert {flow.cookie: flow.match[0][1] for flow in learned} == {2: 2, 1: 4}
 
 
+def test_learning_may_go_unreported_and_by_idle_time() -> None:
+    macs = ((whole(f.ETH_SRC), whole(f.ETH_DST)),)
+    quiet = Learn(1, 1, 9, 0, 1, match=macs, loads=((whole(f.IN_PORT), WORD),), idle_timeout_s=60)
+    went, learned = send([do(quiet, goto=2), do(Output(10), table=2)], (1, 2, 9), (1, 4, 9))
+    assert went == [[10], [10]]
+    assert [flow.match[0][1] for flow in learned] == [2]
+
+
 def test_what_a_frame_teaches_is_seen_by_the_next_one_only() -> None:
     known = [do(Output(port), table=2, match=(WORD(port),)) for port in (0, 3)]
     went, _ = send([do(learn(), Resubmit(1), goto=2), *known], (3, 2, 2), (4, 6, 2))
@@ -221,7 +255,20 @@ MALFORMED = {
         do(SetField(f.VLAN_VID, 0x100A)),
         do(Clone((SetField(f.ARP_OP, 2),))),
     ],
-    "cannot be set": [do(SetField(f.ETH_TYPE, 1)), do(SetField(f.REG0, 1 << 32))],
+    "cannot be set": [
+        do(SetField(f.ETH_TYPE, 1)),
+        do(SetField(f.REG0, 1 << 32)),
+        do(Load(whole(f.CT_MARK), 1)),
+        do(Load(whole(f.CONJ_ID), 1)),
+    ],
+    "IP": [do(Ct(1, 2)), do(DecTtl())],
+    "commit only": [
+        do(Ct(1, 2, nat=Nat("src", 4, 1, 1)), match=(IPV4,)),
+        do(Ct(1, 2, mark=((BIT, Slice("mark", f.CT_MARK, 0, 1)),)), match=(IPV4,)),
+    ],
+    "conjunction": [do(Conjunction(1, 1, 2), Output(1)), do(Conjunction(1, 1, 2), goto=1), do(Conjunction(1, 3, 2))],
+    "in no list": [do(Clone((Conjunction(1, 1, 2),)))],
+    "whole": [do(match=(f.CONJ_ID(1, 1),))],
     "wider": [do(Load(BIT, 2))],
     "width": [do(Move(BIT, WORD))],
     "backwards": [do(goto=0), do(goto=1, table=2)],
@@ -247,3 +294,108 @@ def test_reserved_ports_are_not_modelled_but_the_local_one() -> None:
     assert ports(do(Output(0xFFFFFFFE))) == [0xFFFFFFFE]
     with pytest.raises(EvaluationError, match="reserved"):
         ports(do(Output(0xFFFFFFFB)))
+
+
+TRACKED = f.CT_STATE(CtState.TRK, CtState.TRK | CtState.INV)
+
+
+def test_ct_sends_a_copy_on_that_has_the_registers_and_a_state_and_the_rest_sees_neither() -> None:
+    ask = do(Load(WORD, 7), Ct(1, 1, True), Load(WORD, 8), Output(9), goto=2, match=(IPV4,))
+    after = do(Output(2), table=1, match=(IPV4, TRACKED, WORD(7), f.CT_NW_SRC(1), f.CT_TP_DST(68)))
+    rest = do(Output(3), table=2, match=(f.CT_STATE(0), WORD(8)))
+    result = evaluate(Tables([ask, after, rest]), 1, FRAME)
+    assert [to for to, _ in result.outputs] == [2, 9, 3]
+    assert len(result.connections) == 1
+    assert result.trail == (ask, rest, after)
+
+
+def test_connections_go_from_packet_to_packet() -> None:
+    flows = [do(Ct(5, 1, True), match=(IPV4,))]
+    flows += [do(Output(port), table=1, match=(f.CT_STATE(bit, bit),)) for port, bit in ((2, 1), (3, 8))]
+    tables = Tables(flows)
+    first = evaluate(tables, 1, FRAME)
+    back = p.ipv4_udp((TWO, ONE), (2, 1), (68, 67))
+    assert evaluate(tables, 1, back, connections=first.connections).outputs == ((3, back),)
+    assert evaluate(tables, 1, back).outputs == ((2, back),)
+
+
+def test_a_translated_packet_leaves_though_the_pass_that_asked_sees_it_as_it_was() -> None:
+    flows = [
+        do(Ct(1, None, True, Nat("src", 4, 9, 9)), Resubmit(1), match=(IPV4,)),
+        do(Output(2), table=1, match=(IPV4, f.IPV4_SRC(1))),
+    ]
+    assert outputs(*flows) == ((2, FRAME.with_(ip_src=9)),)
+
+
+def test_a_packet_goes_on_after_ct_so_often_only() -> None:
+    flows = [do(Ct(1, table + 1), table=table, match=(IPV4,)) for table in range(MAX_RECIRCULATIONS)]
+    assert ports(*flows, do(Output(2), table=MAX_RECIRCULATIONS)) == [2]
+    with pytest.raises(EvaluationError, match="more than 6 times"):
+        ports(do(Ct(1, 0), match=(IPV4,)))
+
+
+def conjunction(number: int, *dimensions: Term, priority: int = 5) -> list[Flow]:
+    n = len(dimensions)
+    return [Flow(0, priority, (term,), (Conjunction(number, at + 1, n),)) for at, term in enumerate(dimensions)]
+
+
+def test_a_conjunction_holds_where_every_dimension_does() -> None:
+    flows = [*conjunction(7, f.ETH_SRC(ONE), f.ETH_DST(TWO)), do(Output(2), match=(f.CONJ_ID(7),)), Flow(0, 0, ())]
+    assert ports(*flows) == [2]
+    assert ports(*flows, frame=p.raw(ONE, ONE, 0x800)) == []
+
+
+def test_a_flow_of_the_same_priority_is_met_before_a_conjunction_and_a_lower_one_is_not() -> None:
+    flows = [*conjunction(7, f.ETH_SRC(ONE), f.ETH_DST(TWO)), do(Output(2), match=(f.CONJ_ID(7),))]
+    assert ports(*flows, Flow(0, 4, (IPV4,), (Output(4),))) == [4], "the flow with conj_id is lower still"
+    flows[-1] = Flow(0, 5, (f.CONJ_ID(7),), (Output(2),))
+    assert ports(*flows, Flow(0, 4, (IPV4,), (Output(4),))) == [2]
+    assert ports(*flows, Flow(0, 5, (IPV4,), (Output(4),))) == [4]
+
+
+def test_conjunctions_that_leave_it_to_chance_are_errors() -> None:
+    both = conjunction(7, f.ETH_SRC(ONE), f.ETH_DST(TWO)) + conjunction(8, f.IN_PORT(1), IPV4)
+    seven, eight = do(Output(2), match=(f.CONJ_ID(7),)), do(Output(3), match=(f.CONJ_ID(8),))
+    with pytest.raises(EvaluationError, match="one priority"):
+        ports(*both, seven, eight)
+    with pytest.raises(EvaluationError, match="lead nowhere"):
+        ports(*both, seven)
+    assert ports(*both) == []
+    with pytest.raises(EvaluationError, match="differ in dimensions or priority"):
+        Tables([*conjunction(7, IPV4, f.IN_PORT(1)), *conjunction(7, f.ETH_SRC(ONE), f.ETH_DST(TWO), priority=6)])
+
+
+def test_time_to_live_is_counted_down_unless_it_is_not_said() -> None:
+    flows = [do(DecTtl(), Output(2), match=(IPV4,), goto=1), do(Output(3), table=1)]
+    assert outputs(*flows, frame=FRAME.with_(nw_ttl=2)) == tuple((to, FRAME.with_(nw_ttl=1)) for to in (2, 3))
+    assert outputs(*flows) == ((2, FRAME), (3, FRAME))
+    assert outputs(*flows, frame=FRAME.with_(nw_ttl=1)) == ()
+    assert outputs(do(SetField(f.NW_TTL, 64), Output(2), match=(IPV4,))) == ((2, FRAME.with_(nw_ttl=64)),)
+
+
+def test_a_time_to_live_that_is_not_said_is_that_of_a_packet_just_sent() -> None:
+    assert ports(do(Output(2), match=(IPV4, f.NW_TTL(64)))) == [2]
+    assert ports(do(Output(2), match=(*NS, f.NW_TTL(255))), frame=ASKED) == [2]
+
+
+def test_what_is_handed_to_the_controller_is_told_with_all_that_was_known() -> None:
+    punt = do(Load(WORD, 7), SetField(f.ETH_SRC, TWO), ToController(128, 3), Load(WORD, 8), Output(2))
+    result = evaluate(Tables([punt]), 4, FRAME)
+    (told,) = result.punts
+    assert (told.packet, told.action, told.flow) == (FRAME.with_(eth_src=TWO), ToController(128, 3), punt)
+    assert (told.get(f.REG0), told.get(f.IN_PORT), told.get(f.REG1)) == (7, 4, 0)
+    assert [to for to, _ in result.outputs] == [2]
+
+
+def test_a_packet_may_enter_a_later_table_with_registers_set() -> None:
+    tables = Tables([do(Output(2), table=3, match=(WORD(7),))])
+    assert [to for to, _ in evaluate(tables, 1, FRAME, table=3, registers={f.REG0: 7}).outputs] == [2]
+    assert evaluate(tables, 1, FRAME, table=3).outputs == ()
+
+
+def test_what_the_controller_sends_does_what_its_actions_say() -> None:
+    tables = Tables([do(Output(2), table=3, match=(WORD(7), f.IN_PORT(CONTROLLER_PORT)))])
+    result = evaluate_packet_out(tables, (SetField(f.REG0, 7), Resubmit(3), Output(5)), FRAME)
+    assert result.outputs == ((2, FRAME), (5, FRAME))
+    with pytest.raises(EvaluationError, match="prerequisite"):
+        evaluate_packet_out(tables, (SetField(f.ARP_OP, 1),), FRAME)

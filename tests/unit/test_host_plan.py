@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
+from controller.carriers import find_carriers
 from controller.host_plan import HostPlan, plan_hosts
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, TunnelSeen, WantedPort
-from controller.inventory import Bindings, BridgePorts, bind, find_carriers, labels_of, strangers_of
+from controller.inventory import Bindings, BridgePorts, bind, labels_of, strangers_of
 from controller.mac import Mac
 from controller.mtu import member_mtus, mtu_problems, overhead_bytes, underlay_mtus
-from controller.pipeline.compile import Carrier
+from controller.pipeline.segment import Carrier
 from controller.policy.check import check
 from controller.policy.load import load
 from controller.policy.model import Dpid, Encapsulation, Policy
-from controller.tunnels import patch_peer, peers_of, tunnel_port
+from controller.tunnels import find_reach, patch_peer, peers_of, tunnel_port
 
 
 def policy_of(**sections: Any) -> Policy:
@@ -76,6 +77,19 @@ def test_members_ports_say_what_they_are() -> None:
     assert ports(plan, "boxA")["p2"].mtu_bytes is None
 
 
+def test_an_uplink_is_a_port_of_its_hosts_bridge() -> None:
+    routed = {"vni": 5010, "cidrs": ["10.1.0.0/24"], "mode": "nat", "gateway": "10.1.0.1", "uplink": "wan"}
+    policy = policy_of(
+        hosts={"boxA": host(4), "boxB": host(5)},
+        networks={"green": routed},
+        uplinks={"wan": {"host": "boxB", "port": "eth1", "addresses": ["198.51.100.2/24"]}},
+        endpoints={"a1": member(1, "green", "boxA", ips=["10.1.0.11"])},
+    )
+    plan = plan_hosts(policy, Bindings(), ())
+    assert ports(plan, "boxB")["eth1"] == WantedPort("eth1", "br0", "/uplinks/wan")
+    assert "eth1" not in ports(plan, "boxA")
+
+
 def test_the_bridges_own_port_is_a_member_without_a_port_to_be_made() -> None:
     policy = policy_of(
         hosts={"boxA": host(4)},
@@ -116,14 +130,14 @@ def test_what_the_encapsulation_takes(type: str, version: int, bytes: int) -> No
 
 def test_members_may_use_what_the_narrowest_of_their_hosts_leaves() -> None:
     present = {"boxA": frozenset({"green"}), "boxB": frozenset({"green", "pink"}), "boxC": frozenset({"pink"})}
-    assert member_mtus(THREE, present, {"boxA": 9000}) == {"green": 1450, "pink": 1450}
-    assert member_mtus(THREE, present, {"boxA": 1400}) == {"green": 1350, "pink": 1450}
+    assert member_mtus(THREE, find_reach(THREE, present), {"boxA": 9000}) == {"green": 1450, "pink": 1450}
+    assert member_mtus(THREE, find_reach(THREE, present), {"boxA": 1400}) == {"green": 1350, "pink": 1450}
     said = policy_of(
         hosts={"boxA": host(4, mtu=9000), "boxB": host(5, mtu=1600)},
         networks={"green": {"vni": 1}},
         endpoints={"a": member(1, "green", "boxA"), "b": member(2, "green", "boxB")},
     )
-    both = {"boxA": frozenset({"green"}), "boxB": frozenset({"green"})}
+    both = find_reach(said, {"boxA": frozenset({"green"}), "boxB": frozenset({"green"})})
     assert member_mtus(said, both, {"boxB": 1500}) == {"green": 1550}, "the document's word goes first"
 
 
@@ -137,7 +151,7 @@ def test_trunks_go_before_tunnels_and_need_a_vlan() -> None:
         },
     )  # fmt: skip
     everywhere = {name: frozenset({"green"}) for name in policy.hosts}
-    assert peers_of(policy, everywhere) == {"boxA": frozenset(), "boxB": frozenset()}
+    assert peers_of(policy, find_reach(policy, everywhere)) == {"boxA": frozenset(), "boxB": frozenset()}
     plan = plan_hosts(policy, Bindings(), ())
     assert ports(plan, "boxA")["up"].trunks == (10,)
     patch, far = ports(plan, "boxB")["up"], ports(plan, "boxB")[patch_peer("boxB")]
@@ -148,8 +162,11 @@ def test_trunks_go_before_tunnels_and_need_a_vlan() -> None:
         BridgePorts(boxes[0], "br0", {"p1": 1, "p3": 3, "up": 5, tunnel_port("boxB"): 6}, True),
         BridgePorts(boxes[1], "br0", {"p2": 2, "p4": 4, "up": 5, tunnel_port("boxA"): 6}, True),
     ]
-    carriers = find_carriers(policy, seen, bind(policy, seen, Bindings()))
-    assert set(carriers[boxes[0]]) == {Carrier(6, True, (("b2", "pink"),)), Carrier(5, False, (("b1", "green"),))}
+    carriers = find_carriers(policy, seen, bind(policy, seen, Bindings())).by_bridge
+    assert carriers[boxes[0]] == {
+        "pink": (Carrier(6, True, (policy.endpoints["b2"],)),),
+        "green": (Carrier(5, False, (policy.endpoints["b1"],)),),
+    }
 
 
 def seen_host(*shown: PortSeen, dpid: int = 7) -> HostSeen:
@@ -266,9 +283,9 @@ def test_a_port_with_a_tunnels_name_is_nobodys_whatever_its_database_says() -> N
         BridgePorts(near, "br0", {"p2": 2, tunnel_port("boxB"): 6}, True, labels),
         BridgePorts(far, "br0", {"p3": 3, tunnel_port("boxA"): 6}, True),
     ]
-    carriers = find_carriers(policy, bridges, bind(policy, bridges, Bindings()))
-    assert carriers[near] == ()
-    assert [carrier.port for carrier in carriers[far]] == [6]
+    carriers = find_carriers(policy, bridges, bind(policy, bridges, Bindings())).by_bridge
+    assert carriers[near] == {}
+    assert [[carrier.port for carrier in ways] for ways in carriers[far].values()] == [[6]]
 
 
 def test_two_bridges_of_one_name_are_one_host_with_one_tunnel_to_it() -> None:
@@ -282,9 +299,9 @@ def test_two_bridges_of_one_name_are_one_host_with_one_tunnel_to_it() -> None:
         BridgePorts(Dpid(2), "br0", {"p2": 2, tunnel_port("boxA"): 8, tunnel_port("boxB"): 9}, True),
         BridgePorts(Dpid(3), "br1", {"p3": 3, tunnel_port("boxA"): 9}, True),
     ]
-    carriers = find_carriers(policy, bridges, bind(policy, bridges, Bindings()))
-    assert carriers[Dpid(3)] == (Carrier(9, True, (("a", "green"), ("c", "green"))),)
-    assert [[carrier.port for carrier in carriers[Dpid(number)]] for number in (1, 2)] == [[9], [9]]
+    carriers = find_carriers(policy, bridges, bind(policy, bridges, Bindings())).by_bridge
+    assert carriers[Dpid(3)] == {"green": (Carrier(9, True, (policy.endpoints["a"], policy.endpoints["c"])),)}
+    assert [[carrier.port for carrier in carriers[Dpid(number)]["green"]] for number in (1, 2)] == [[9], [9]]
 
 
 @pytest.mark.parametrize(("observed", "believed"), [(1600, 1600), (60, 576), (-5, 576), (1 << 40, 65535)])

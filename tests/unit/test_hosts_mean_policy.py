@@ -13,10 +13,11 @@ import pytest
 
 from controller.flow.fields import LOCAL_PORT
 from controller.flow.packet import Packet
-from controller.pipeline.compile import Carrier, compile_bridge
+from controller.pipeline.compile import compile_bridge
+from controller.pipeline.segment import Carrier
 from controller.pipeline.view import BridgeView
 from controller.policy.meaning import deliver, judge
-from controller.policy.model import Members, Policy, Vni
+from controller.policy.model import Endpoint, Members, Policy, Vni
 from controller.proof.evaluate import Tables, evaluate
 from tests.unit.strategies import Case, seeded
 
@@ -52,22 +53,25 @@ class Fabric:
 
     def tables(self) -> list[Tables]:
         return [
-            Tables(compile_bridge(self.policy, host, carriers=tuple(self._carriers(i)), bridge=self.view(i)).flows())
+            Tables(compile_bridge(self.policy, host, carriers=self._carriers(i), bridge=self.view(i)).flows())
             for i, host in enumerate(self.hosts)
         ]
 
     def view(self, host: int) -> BridgeView:
         return BridgeView(host in self.advertising)
 
-    def _carriers(self, here: int) -> Iterator[Carrier]:
-        on_trunk = []
+    def _carriers(self, here: int) -> dict[str, tuple[Carrier, ...]]:
+        return {network: tuple(self._ways(here, network)) for network in self.policy.networks}
+
+    def _ways(self, here: int, network: str) -> Iterator[Carrier]:
+        behind: dict[int, list[Endpoint]] = {}
         for there, other in enumerate(self.hosts):
-            if there == here:
-                continue
-            seats = [(name, network) for name in other for network in self.policy.endpoints[name].networks]
-            on_trunk += [seat for seat in seats if not self.in_tunnel(seat[1])]
-            yield Carrier(TUNNEL + there, True, tuple(seat for seat in seats if self.in_tunnel(seat[1])))
-        yield Carrier(TRUNK, False, tuple(on_trunk))
+            way = TUNNEL + there if self.in_tunnel(network) else TRUNK
+            members = [self.policy.endpoints[name] for name in other if network in self.policy.endpoints[name].networks]
+            if there != here and members:
+                behind.setdefault(way, []).extend(members)
+        for way, members in behind.items():
+            yield Carrier(way, way != TRUNK, tuple(members))
 
 
 def join(case: Case, seed: int, ways: str) -> Fabric:

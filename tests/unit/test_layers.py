@@ -21,7 +21,19 @@ ALLOWED: dict[str, set[str]] = {
     "switch": {"flow"},
     "openflow": {"errors", "diff", "flow", "switch", "mac"},
     "control": {"errors", "policy"},
-    "inventory": {"flow", "hosts", "policy", "pipeline", "tunnels"},
+    "frames": {"flow", "mac"},
+    "directory": {"errors", "mac", "policy"},
+    "replies": {"directory", "flow", "frames", "mac", "policy", "switch"},
+    "rule_events": {"control", "directory", "flow", "frames", "policy", "replies", "switch"},
+    "next_hops": {"mac", "policy"},
+    "rule_log": {"control", "loop", "policy"},
+    "rule_counters": {"control", "directory", "errors", "flow", "loop", "policy"},
+    "punts": {
+        "control", "directory", "errors", "flow", "frames", "loop", "mac", "next_hops", "policy", "replies",
+        "rule_events", "switch",
+    },
+    "inventory": {"flow", "hosts", "policy", "tunnels"},
+    "carriers": {"inventory", "pipeline", "policy", "tunnels"},
     "mtu": {"hosts", "inventory", "policy", "tunnels"},
     "host_plan": {"errors", "hosts", "inventory", "mtu", "policy", "tunnels"},
     "tunnels": {"policy"},
@@ -29,13 +41,19 @@ ALLOWED: dict[str, set[str]] = {
     "bridge_settings": set(),
     "revisions": {"control"},
     "host_view": {"control", "diff", "host_plan", "hosts", "inventory", "mtu", "policy"},
-    "plan_report": {"control", "diff", "errors", "flow", "host_plan", "inventory", "pipeline", "policy"},
-    "bridge": {
-        "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "switch",
+    "plan_report": {
+        "carriers", "control", "diff", "errors", "flow", "host_plan", "inventory", "pipeline", "policy",
     },
+    "bridge": {
+        "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy", "punts",
+        "switch",
+    },
+    "news": set(),
+    "host_wait": {"bridge", "control", "host_plan", "host_view", "hosts", "loop", "news", "policy"},
     "reconcile": {
-        "bridge", "control", "diff", "errors", "flow", "host_plan", "host_view", "hosts", "inventory", "loop", "mtu",
-        "pipeline", "plan_report", "policy", "revisions", "switch",
+        "bridge", "carriers", "control", "diff", "directory", "errors", "flow", "host_plan", "host_view", "host_wait",
+        "hosts", "inventory", "loop", "mtu", "news", "pipeline", "plan_report", "policy", "punts", "revisions",
+        "rule_counters", "rule_log", "switch",
     },
     "store": {"control", "errors", "policy"},
     "api": {"control", "errors", "policy", "web"},
@@ -46,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli_text": {"errors"},
     "ovsdb": {"bridge_settings", "diff", "errors", "hosts", "loop", "mac", "pipeline", "policy"},
     "process": set(),
-    "framework": {"errors", "openflow", "pipeline", "process"},
+    "framework": {"errors", "openflow", "pipeline", "process", "switch"},
 }  # fmt: skip
 """Part of `controller` -> the other parts it may import."""
 
@@ -60,6 +78,7 @@ PURE = (
     "pipeline",
     "proof",
     "inventory",
+    "carriers",
     "tunnels",
     "mtu",
     "hosts",
@@ -68,6 +87,11 @@ PURE = (
     "bridge_settings",
     "plan_report",
     "control",
+    "frames",
+    "directory",
+    "replies",
+    "rule_events",
+    "next_hops",
 )
 IMPURE_MODULES = {"logging", "os", "random", "socket", "subprocess", "time", "threading", "secrets"}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from controller.flow import packet as p
-from controller.flow.frame import form_frame, parse_frame
+from controller.flow.frame import crc32c, form_frame, parse_frame
 from controller.mac import Mac
 from tests.unit.strategies import Case, cases, seeded
 
@@ -102,6 +102,53 @@ def test_parsing_the_bytes_gives_the_packet_back_in_many_seeded_cases() -> None:
             data = form_frame(frame)
             assert len(data) >= 60
             assert parse_frame(data) == frame
+
+
+MANY = [
+    p.ipv4_icmp((ONE, TWO), (1, 2), 0),
+    p.ipv4_sctp((ONE, TWO), (1, 2), (3, 4)),
+    p.ipv6_sctp((ONE, TWO), (1, 2), (3, 4)).with_(nw_ttl=7),
+    p.ipv6_tcp((ONE, TWO), (1, 2), (3, 4)).with_tags(9),
+    p.icmpv6((ONE, TWO), (1, 2), 128),
+    p.icmp_error((ONE, TWO), 9, p.ipv4_tcp((TWO, ONE), (1, 2), (3, 4)), 3, 1),
+    p.icmp_error((ONE, TWO), 9, p.ipv6_udp((TWO, ONE), (1, 2), (3, 4)).with_(nw_ttl=1), 3).with_(nw_ttl=63),
+    p.icmp_error((ONE, TWO), 9, p.ipv4_icmp((TWO, ONE), (1, 2)), 11),
+    p.icmp_error((ONE, TWO), 9, p.ipv4_udp((TWO, ONE), (1, 2), (3, 4)), 3).with_inner(None),
+]
+
+
+@pytest.mark.parametrize("frame", MANY, ids=str)
+def test_parsing_gives_back_every_kind_of_packet_and_what_errors_are_about(frame: p.Packet) -> None:
+    assert parse_frame(form_frame(frame)) == frame
+
+
+def test_a_time_to_live_that_is_not_said_is_read_as_not_said() -> None:
+    sent = p.ipv4_udp((ONE, TWO), (1, 2), (3, 4))
+    assert form_frame(sent)[22] == 64
+    assert parse_frame(form_frame(sent)) == sent
+    assert form_frame(p.neighbor_solicitation(ONE, 1, 2))[21] == 255
+
+
+def test_an_error_goes_to_the_sender_of_what_it_is_about() -> None:
+    told = p.icmp_error((ONE, TWO), 9, p.ipv4_udp((TWO, ONE), (1, 2), (3, 4)), 3, 3)
+    assert (told.get("ip_src"), told.get("ip_dst")) == (9, 1)
+    assert told.inner == p.ipv4_udp((0, 0), (1, 2), (3, 4))
+    assert "about" in str(told)
+    assert told != told.with_inner(None)
+    assert told.with_tags(5).with_(ip_src=8).inner == told.inner
+    assert told.with_(icmp_type=8).inner is None
+
+
+def test_only_an_error_is_about_a_packet_of_its_version() -> None:
+    about = p.ipv4_udp((0, 0), (1, 2), (3, 4))
+    with pytest.raises(ValueError, match="only an ICMP error"):
+        p.ipv4_icmp((ONE, TWO), (1, 2)).with_inner(about)
+    with pytest.raises(ValueError, match="only an ICMP error"):
+        p.icmpv6((ONE, TWO), (1, 2), 1).with_inner(about)
+
+
+def test_the_checksum_of_sctp_is_the_castagnoli_one() -> None:
+    assert crc32c(b"123456789") == 0xE3069283
 
 
 def test_a_frame_that_ends_inside_a_header_is_refused() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,18 @@ import pytest
 from controller.bridge_settings import BridgeSettings
 from controller.control import DeleteObject, NoSuchObject, PortsAs, PutObject, PutPolicy, RevisionConflict
 from controller.errors import PolicyError, StoreError, SwitchError
+from controller.flow.actions import Action, SetField
+from controller.flow.fields import NETWORK, PUNTED, Punt
 from controller.flow.flow import Flow
+from controller.host_wait import HOSTS_WITHIN_S
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
 from controller.policy.model import Dpid
-from controller.reconcile import HOSTS_WITHIN_S, Reconciler
+from controller.reconcile import Reconciler
 from controller.store import Store
-from controller.switch import FlowDump, ForeignFlow
+from controller.switch import FlowDump, ForeignFlow, PacketIn
 from controller.tunnels import tunnel_port
 from tests.wire.threads import ThreadLoop
+from topologies.frames import Party, udp
 
 LOCAL = 0xFFFFFFFE
 WITHIN_S = 5.0
@@ -39,6 +44,7 @@ class FakeSwitch:
         self.flows: dict[int, Flow] = {}
         self.foreign: list[ForeignFlow] = []
         self.changes: list[tuple[int, int]] = []
+        self.packets: list[tuple[tuple[Action, ...], bytes]] = []
         self.refuse = ""
 
     def prepare(self) -> None:
@@ -57,7 +63,19 @@ class FakeSwitch:
     def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
         return frozenset(cookies) & frozenset(self.flows)
 
-    def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
+    def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
+        return {cookie: (0, 0) for cookie in self.flows if cookies is None or cookie in cookies}
+
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
+        self.packets.append((actions, frame))
+
+    def apply(
+        self,
+        add: Sequence[Flow],
+        remove: Sequence[int],
+        foreign: Sequence[ForeignFlow] = (),
+        verify: Collection[int] = (),
+    ) -> frozenset[int]:
         if self.refuse:
             raise SwitchError(self.refuse)
         self.changes.append((len(add), len(remove)))
@@ -65,6 +83,7 @@ class FakeSwitch:
             del self.flows[cookie]
         self.flows.update((flow.cookie, flow) for flow in add)
         self.foreign = [flow for flow in self.foreign if flow not in foreign]
+        return self.find_flows(verify)
 
     def close(self, reason: str) -> None:
         self.alive = False
@@ -264,9 +283,16 @@ def test_switch_that_lies_about_success_is_found_out(store: Store) -> None:
     reconciler = make(store)
 
     class Liar(FakeSwitch):
-        def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
+        def apply(
+            self,
+            add: Sequence[Flow],
+            remove: Sequence[int],
+            foreign: Sequence[ForeignFlow] = (),
+            verify: Collection[int] = (),
+        ) -> frozenset[int]:
             if self.refuse:
                 raise SwitchError(self.refuse)
+            return self.find_flows(verify)
 
     liar = Liar(p1=1)
     liar.refuse = "not yet"
@@ -442,7 +468,7 @@ def test_labels_and_tunnels_come_into_force_when_the_databases_show_them(store: 
 def test_a_host_whose_bridge_has_gone_is_not_in_force_whatever_its_database_says(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.reconcile.HOSTS_WITHIN_S", 0.2)
+    monkeypatch.setattr("controller.host_wait.HOSTS_WITHIN_S", 0.2)
     databases = FakeDatabases()
     reconciler = make(store, databases)
     one = {**MANAGED, "hosts": {"boxA": MANAGED["hosts"]["boxA"]}, "endpoints": {"a": MANAGED["endpoints"]["a"]}}  # type: ignore[index]
@@ -505,3 +531,37 @@ def test_bridge_that_is_forgotten_before_all_is_bound_again_leaves_bindings_that
         gone = reconciler._bridges.pop(Dpid(1))
         assert [(b.dpid, b.bridge, b.ofport) for b in reconciler.bindings()] == [(f"{1:016x}", None, 1)]
         reconciler._bridges[Dpid(1)] = gone
+
+
+# Packets that a switch hands over
+
+
+def handed_over(frame: bytes, network: int) -> PacketIn:
+    fields = {NETWORK.field: network, PUNTED.field: Punt.REJECT << PUNTED.low}
+    return PacketIn(1, 0, 1, 7, fields, frame, len(frame))
+
+
+def test_a_packet_handed_over_is_answered_and_counted(store: Store) -> None:
+    reconciler = make(store)
+    reconciler.change(PutPolicy(document("a", "b")))
+    asking, asked = (Party(f"02:00:00:00:00:0{n}", ip_address(f"10.0.0.{n}"), 1) for n in (1, 2))
+    with connected(reconciler, FakeSwitch(a=1, b=2)) as switch:
+        number = reconciler.current().policy.networks["green"].number
+        reconciler.packet_in(switch, handed_over(udp(asking, asked, b"x"), number))
+        until(lambda: len(switch.packets) == 1)
+        actions, frame = switch.packets[0]
+        assert SetField(NETWORK.field, number) in actions
+        assert frame[:6] == bytes.fromhex("020000000001")
+        [bridge] = reconciler.status().bridges
+        assert (bridge.packets_in, bridge.packets_dropped) == (1, 0)
+        reconciler.packet_in(FakeSwitch(a=1), handed_over(udp(asking, asked, b"x"), number))
+        assert reconciler.status().bridges[0].packets_in == 1
+
+
+def test_rules_are_counted_on_the_bridges_that_are_there(store: Store) -> None:
+    reconciler = make(store)
+    reconciler.change(PutPolicy(document("a")))
+    with connected(reconciler, FakeSwitch(a=1)):
+        view = reconciler.rules()
+        assert (view.revision, view.rules, view.silent) == (1, (), ())
+    assert list(reconciler.log()) == []

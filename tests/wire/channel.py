@@ -12,6 +12,7 @@ from controller.openflow.decode import datapath_id, message_type
 from controller.openflow.guard import Framer, Phase
 from controller.openflow.protocol import Message
 from controller.openflow.session import PortChange, Session
+from controller.switch import PacketIn
 
 WAIT_S = 10.0
 
@@ -56,6 +57,7 @@ class Connection:
     def __init__(self, connection: socket.socket) -> None:
         self.channel = SocketChannel(connection)
         self.port_changes: list[PortChange] = []
+        self.packets: list[PacketIn] = []
         self.messages: list[bytes] = []
         self.record = False
         self._connection = connection
@@ -96,6 +98,7 @@ class Connection:
                 dpid=datapath_id(message),
                 peer="test",
                 on_port_change=self.port_changes.append,
+                on_packet_in=self.packets.append,
                 timeout_s=WAIT_S,
             )
             self.channel.send(requests.port_desc_request(3))

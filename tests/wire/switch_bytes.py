@@ -59,6 +59,18 @@ def flow_stats(*entries: bytes, more: bool = False, xid: int = 7) -> bytes:
     return multipart(1, b"".join(entries), more=more, xid=xid)
 
 
+def packet_in(match: bytes = EMPTY_MATCH, frame: bytes = b"", *, cookie: int = 1, total: int | None = None) -> bytes:
+    """Handed over by an action, from table 4; match: padded."""
+    size = len(frame) if total is None else total
+    return message(10, struct.pack("!IHBBQ", 0xFFFFFFFF, size, 1, 4, cookie) + match + bytes(2) + frame, xid=0)
+
+
+def oxm_match(*terms: bytes) -> bytes:
+    """An ofp_match of these conditions."""
+    body = b"".join(terms)
+    return struct.pack("!HH", 1, 4 + len(body)) + body + bytes(-(4 + len(body)) % 8)
+
+
 def error(kind: int, code: int, xid: int, data: bytes = b"") -> bytes:
     return message(1, struct.pack("!HH", kind, code) + data, xid=xid)
 

@@ -15,6 +15,8 @@ from ryu.ofproto import ofproto_parser, ofproto_v1_4, ofproto_v1_4_parser
 from controller.errors import SwitchError
 from controller.openflow import requests
 from controller.openflow.guard import Framer, GuardError, Phase, is_wholly_checked
+from controller.openflow.packets import decode_packet_in
+from controller.openflow.protocol import Message
 from tests.wire import switch_bytes as sw
 
 
@@ -44,6 +46,8 @@ AFTERWARDS = (
     sw.port_desc(sw.port(2)),
     sw.flow_stats(sw.flow_entry(1), sw.flow_entry(2, match=b"\0\1\0\x0c\x80\0\0\4\0\0\0\1" + bytes(4)), more=True),
     sw.flow_stats(),
+    sw.packet_in(frame=b"frame"),
+    sw.packet_in(sw.oxm_match(b"\x80\0\0\4\0\0\0\1", b"\0\1\xd3\x08" + bytes(8), b"\x12\x34\x56\0")),
 )
 
 
@@ -80,12 +84,19 @@ def test_half_a_message_waits_and_is_bounded() -> None:
     assert framer.pending_bytes == 1
 
 
-@pytest.mark.parametrize("kind", [10, 11, 30, 31, 32])
+@pytest.mark.parametrize("kind", [11, 30, 31, 32])
 def test_what_is_unasked_and_read_by_nobody_is_dropped_in_every_phase(kind: int) -> None:
     framer = Framer()
     framer.feed(sw.hello())
     for message in (*sw.HANDSHAKE[1:], sw.message(21)):
         assert framer.feed(sw.message(kind, b"\0\0") + message) == [message]
+
+
+def test_packets_are_dropped_in_the_handshake() -> None:
+    framer = Framer()
+    framer.feed(sw.hello())
+    for message in sw.HANDSHAKE[1:]:
+        assert framer.feed(sw.message(10, b"\0\0") + message) == [message]
 
 
 # Zero and short lengths that never end in Ryu's parser, one for each CVE, and those it shares a loop with.
@@ -128,7 +139,7 @@ def test_payload_without_a_place_is_refused_before_the_handshake(payload: bytes)
     refuse(Framer(), payload, "in place of an OpenFlow HELLO")
 
 
-@pytest.mark.parametrize("reply", AFTERWARDS[2:6] + AFTERWARDS[-2:], ids=lambda reply: f"type {reply[1]}")
+@pytest.mark.parametrize("reply", AFTERWARDS[2:6] + AFTERWARDS[-4:-2], ids=lambda reply: f"type {reply[1]}")
 def test_answers_are_refused_before_the_ports_are_known(reply: bytes) -> None:
     framer = Framer()
     framer.feed(sw.hello() + sw.features())
@@ -253,6 +264,24 @@ def test_bent_flow_is_refused(bent: bytes) -> None:
     refuse(ready(), sw.flow_stats(bent), "flow")
 
 
+REGISTER = b"\0\1\0\4\0\0\0\7"
+BENT_PACKETS = {
+    "no match": sw.message(10, bytes(16)),
+    "no padding after the match": sw.packet_in()[:-2][:2] + b"\0\x20" + sw.packet_in()[4:-2],
+    "match of length zero": sw.packet_in(b"\0\1\0\0\0\0\0\0"),
+    "match of another type": sw.packet_in(b"\0\0\0\4\0\0\0\0"),
+    "match that leaves the message": sw.packet_in(b"\0\1\0\x20" + REGISTER + bytes(4)),
+    "match whose padding leaves the message": sw.packet_in(b"\0\1\0\x0c" + REGISTER),
+    "field that leaves the match": sw.packet_in(b"\0\1\0\x0c\0\1\0\5\0\0\0\7" + bytes(4), bytes(64)),
+    "half a field": sw.packet_in(b"\0\1\0\x0e" + REGISTER + bytes(4), bytes(64)),
+}
+
+
+@pytest.mark.parametrize("bent", BENT_PACKETS.values(), ids=BENT_PACKETS)
+def test_bent_packet_in_is_refused(bent: bytes) -> None:
+    refuse(ready(), bent, "packet-in")
+
+
 @pytest.mark.parametrize(
     ("message", "sentence"),
     [
@@ -352,6 +381,15 @@ def test_what_passes_the_guard_never_hangs_ryus_parser(case: tuple[int, bytes]) 
         if is_wholly_checked(passed):
             with at_most(1):
                 ryu_parse(passed)
+
+
+@settings(max_examples=800, deadline=None)
+@given(damaged())
+def test_packet_that_passes_the_guard_is_decoded(case: tuple[int, bytes]) -> None:
+    for passed in feed_or_refuse(ready(), case[1]):
+        if passed[1] == Message.PACKET_IN:
+            with at_most(1):
+                assert all(0 <= value <= field.all_ones for field, value in decode_packet_in(passed).fields.items())
 
 
 def test_ryus_parser_does_hang_on_what_the_guard_keeps_from_it() -> None:

@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from controller.errors import SwitchError
+from controller.errors import CompileError, SwitchError
 from controller.flow import fields as f
+from controller.flow.actions import Action, Load, Output
 from controller.flow.flow import Flow
 from controller.openflow.pending import Pending
 from controller.openflow.protocol import MAX_XID, BundleControl, Message
 from controller.openflow.session import PortChange, Session
-from controller.switch import FlowDump, Switch
+from controller.switch import FlowDump, PacketIn, Switch
 from tests.wire import switch_bytes as sw
 from tests.wire.channel import ThreadWaiter
 
@@ -28,12 +29,19 @@ class Played:
     def __init__(self, answer: Answer, timeout_s: float = 5) -> None:
         self.sent: list[bytes] = []
         self.changes: list[PortChange] = []
+        self.packets: list[PacketIn] = []
         self.n_pauses = 0
         self.closed = False
         self.broken = False
         self._answer = answer
         self.session = Session(
-            self, ThreadWaiter, dpid=7, peer="192.0.2.1:5", on_port_change=self.changes.append, timeout_s=timeout_s
+            self,
+            ThreadWaiter,
+            dpid=7,
+            peer="192.0.2.1:5",
+            on_port_change=self.changes.append,
+            on_packet_in=self.packets.append,
+            timeout_s=timeout_s,
         )
 
     def send(self, data: bytes) -> None:
@@ -268,6 +276,30 @@ def test_find_flows_waits_for_the_last_part_of_every_answer() -> None:
     assert {message[40:48] for message in held} == {b"\xff" * 8}
 
 
+def test_what_is_to_be_verified_is_asked_behind_the_commit_without_waiting_for_its_answer() -> None:
+    gone, held = FLOW.cookie ^ 1, list[bytes]()
+
+    def answer(message: bytes) -> list[bytes]:
+        commit = message[1] == Message.BUNDLE_CONTROL and message[13] == BundleControl.COMMIT_REQUEST
+        if not (commit or message[1] == Message.MULTIPART_REQUEST):
+            return agree(message)
+        held.append(message)
+        if len(held) < 3:
+            return []
+        first, second, third = held
+        return [*agree(first), sw.flow_stats(sw.flow_entry(FLOW.cookie), xid=xid_of(second)),
+                sw.flow_stats(xid=xid_of(third))]  # fmt: skip
+
+    assert Played(answer).session.apply([FLOW], [gone], verify=[FLOW.cookie, gone]) == {FLOW.cookie}
+
+
+def test_what_cannot_be_verified_is_an_error_and_no_reason_to_hang_up() -> None:
+    played = Played(agree, timeout_s=0.01)
+    with pytest.raises(SwitchError, match="looking for 1 flows"):
+        played.session.apply([FLOW], [], verify=[FLOW.cookie])
+    assert played.session.alive
+
+
 def test_find_flows_does_not_end_without_a_last_part() -> None:
     held: list[bytes] = []
 
@@ -277,6 +309,117 @@ def test_find_flows_does_not_end_without_a_last_part() -> None:
 
     with pytest.raises(SwitchError, match="looking for 2 flows"):
         Played(answer, timeout_s=0.01).session.find_flows([1, 2])
+
+
+def test_counters_of_flows_are_asked_for_by_their_cookies() -> None:
+    wanted = [FLOW.cookie, FLOW.cookie ^ 1]
+
+    def answer(message: bytes) -> list[bytes]:
+        cookie, xid = int.from_bytes(message[32:40], "big"), xid_of(message)
+        return [sw.flow_stats(*[sw.flow_entry(cookie)] * (cookie == FLOW.cookie), xid=xid)]
+
+    played = Played(answer)
+    assert played.session.read_counters(wanted) == {FLOW.cookie: (3, 4)}
+    assert [int.from_bytes(message[32:40], "big") for message in played.sent] == wanted
+    assert {message[40:48] for message in played.sent} == {b"\xff" * 8}
+    assert played.session.read_counters(()) == {}
+    assert len(played.sent) == 2
+
+
+def test_counters_of_all_flows_are_those_of_ours() -> None:
+    def answer(message: bytes) -> list[bytes]:
+        entries = [sw.flow_entry(cookie) for cookie in (FLOW.cookie, 0x7471000000000001, 5)]
+        return [sw.flow_stats(*entries, more=True, xid=xid_of(message)), sw.flow_stats(xid=xid_of(message))]
+
+    played = Played(answer)
+    assert played.session.read_counters() == {FLOW.cookie: (3, 4)}
+    assert [message[32:48] for message in played.sent] == [b"\x74\x70" + bytes(6) + b"\xff\xff" + bytes(6)]
+
+
+REGISTER_3, REGISTER_14, REGISTER_15 = (bytes((0, 1, number << 1, 4)) for number in (3, 14, 15))
+CT_STATE_UNDER_MASK = b"\0\1\xd3\x08\0\0\0\x61\0\0\0\x21"
+UNKNOWN = b"\xff\xff\x02\x08\0\0\x23\x20abcd" + b"\x80\0\4\2zz"
+
+
+def test_packet_that_a_flow_hands_over_is_told_with_what_the_pipeline_knew() -> None:
+    terms = (
+        b"\x80\0\0\4\0\0\0\x09",
+        UNKNOWN,
+        REGISTER_3 + b"\0\0\1\2",
+        REGISTER_14 + b"\x20\0\0\0",
+        REGISTER_15 + b"\0\0\0\1",
+        CT_STATE_UNDER_MASK,
+    )
+    played = Played(agree)
+    played.session.receive(sw.packet_in(sw.oxm_match(*terms), b"frame", cookie=FLOW.cookie, total=1500))
+    fields = {f.IN_PORT: 9, f.REG3: 0x102, f.XXREG3: 0x20000000 << 32 | 1, f.CT_STATE: 0x21}
+    (packet,) = played.packets
+    assert packet == PacketIn(FLOW.cookie, 4, 1, 9, fields, b"frame", 1500)
+    assert (packet.read(f.SENDER_SET), packet.read(f.NEXT_HOP6), packet.read(f.ZONE)) == (
+        0x102,
+        0x20000000 << 32 | 1,
+        0,
+    )
+
+
+def test_packet_without_fields_or_frame_is_told_as_it_is() -> None:
+    played = Played(agree)
+    played.session.receive(sw.packet_in())
+    assert played.packets == [PacketIn(1, 4, 1, 0, {}, b"", 0)]
+
+
+def test_packets_are_for_nobody_where_nobody_asked_for_them() -> None:
+    played = Played(agree)
+    session = Session(played, ThreadWaiter, dpid=7, peer="")
+    session.receive(sw.packet_in(frame=b"frame"))
+    assert played.packets == played.sent == []
+
+
+def test_packet_is_sent_without_waiting() -> None:
+    played = Played(lambda _: [])
+    played.session.send_packet((Output(3),), b"frame")
+    action = b"\0\0\0\x10\0\0\0\3" + bytes(8)
+    fixed = b"\xff\xff\xff\xff" + b"\xff\xff\xff\xfd" + b"\0\x10" + bytes(6)
+    assert played.sent == [sw.message(13, fixed + action + b"frame", xid=0)]
+
+
+@pytest.mark.parametrize(
+    ("actions", "frame"),
+    [((Output(1 << 32),), b""), ((), bytes(65536 - 24)), ((Load(f.PUNTED, 16),), b"")],
+    ids=["port", "length", "value"],
+)
+def test_packet_that_has_no_place_on_the_wire_is_refused(actions: tuple[Action, ...], frame: bytes) -> None:
+    played = Played(agree)
+    with pytest.raises(CompileError, match="cannot be put into an OpenFlow message"):
+        played.session.send_packet(actions, frame)
+    assert played.sent == []
+
+
+def test_meters_are_added_then_set_before_any_flow() -> None:
+    played = Played(agree)
+    played.session.prepare()
+    meters = [message for message in played.sent if message[1] == Message.METER_MOD]
+    assert [(m[9], int.from_bytes(m[12:16], "big")) for m in meters] == [
+        (command, punt) for command in (0, 1) for punt in range(1, 7)
+    ]
+    kinds = [message[1] for message in played.sent]
+    assert kinds.index(Message.BUNDLE_ADD_MESSAGE) > len(kinds) - 1 - kinds[::-1].index(Message.METER_MOD)
+
+
+@pytest.mark.parametrize("refused", [(0,), (0, 1)], ids=["they are there", "the datapath has none"])
+def test_switch_is_prepared_whatever_becomes_of_its_meters(
+    refused: tuple[int, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(message: bytes) -> list[bytes]:
+        if message[1] == Message.METER_MOD and message[9] in refused:
+            return [sw.error(12, 1 if refused == (0,) else 10, xid_of(message))]
+        return agree(message)
+
+    played = Played(answer)
+    played.session.prepare()
+    assert played.session.advertises
+    assert played.session.last_error is None
+    assert ("OFPMMFC_OUT_OF_METERS" in caplog.text) == (refused == (0, 1))
 
 
 def test_port_changes_are_told_once_each() -> None:

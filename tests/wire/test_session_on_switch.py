@@ -14,7 +14,8 @@ from controller.flow.actions import Output
 from controller.flow.flow import Flow
 from controller.openflow.decode import PORT, decode_flow_stats
 from controller.openflow.decode_flow import decode_flow_stats_entry
-from controller.openflow.session import CHUNK_BYTES, PortChange
+from controller.openflow.exchange import CHUNK_BYTES
+from controller.openflow.session import PortChange
 from controller.switch import FlowDump
 from tests.trace.switch import BRIDGE, Switch, running_switch
 from tests.wire.channel import Connection, accepted
@@ -171,6 +172,17 @@ def test_find_flows_finds_what_is_installed_and_nothing_else(connection: Connect
     asked = [make(number).cookie for number in range(200, 600)]
     assert session.find_flows(asked) == frozenset(asked[:100])
     assert session.find_flows([]) == frozenset()
+
+
+def test_what_is_verified_with_a_change_is_what_is_installed_after_it(connection: Connection) -> None:
+    session = connection.session
+    old, new = [make(number) for number in range(50)], [make(number) for number in range(50, 100)]
+    asked = [flow.cookie for flow in (*old, *new)]
+    assert session.apply(old, (), verify=asked) == cookies(*old)
+    for _ in range(10):
+        assert session.apply(new, [flow.cookie for flow in old], verify=asked) == cookies(*new)
+        assert session.apply(old, [flow.cookie for flow in new], verify=asked) == cookies(*old)
+    assert session.apply((), (), verify=asked) == cookies(*old)
 
 
 def test_five_thousand_flows_there_and_back(connection: Connection) -> None:

@@ -44,11 +44,13 @@ from controller.pipeline.protocols import (
     IPV6,
     NEIGHBOR_ADVERTISEMENT,
     NEIGHBOR_SOLICITATION,
+    ROUTER_SOLICITED_OVERRIDE,
     SOLICITED_OVERRIDE,
 )
+from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import BridgeView, MemberView, NetworkView
-from controller.policy.model import Members
+from controller.policy.model import Address, Members
 
 _REQUEST = (ETH_TYPE(ARP), ARP_OP(ARP_REQUEST))
 _SOLICITATION = (ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(NEIGHBOR_SOLICITATION), ICMPV6_CODE(0))
@@ -61,10 +63,13 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
         ((*_SOLICITATION, IPV6_SRC(0)), "duplicate address detection is for the one who has the address"),
         ((*_SOLICITATION, ND_SLL(0)), "a solicitation that names no MAC cannot be answered by the switch"),
     ):
-        yield emit("pass", conditions, goto="forward", origin="", why=why)
+        yield emit("pass", conditions, goto="unsnat", origin="", why=why)
 
 
 def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
+    if view.router is not None:
+        for gateway in view.router.gateways:
+            yield from _router(emit, view.network.number, gateway, view.router.mac, view.origin)
     if view.network.members is Members.OPEN:
         return
     for question in (_REQUEST, _SOLICITATION):
@@ -76,6 +81,30 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
         )
 
 
+def _router(emit: Emit, number: int, address: Address, mac: Mac, origin: str) -> Iterator[Flow]:
+    """Questions for an address of the router, to all or to its MAC: nobody else could answer."""
+    why = "the router has this address, and the switch answers"
+    if address.version == 4:
+        match = (NETWORK(number), *_REQUEST, ARP_TPA(int(address)))
+        yield emit("router", match, _arp_reply(mac, int(address)), goto="egress", origin=origin, why=why)
+        return
+    asked = (NETWORK(number), *_SOLICITATION, ND_TARGET(int(address)))
+    told = _advertisement(mac, int(address), ROUTER_SOLICITED_OVERRIDE)
+    yield emit("router", asked, told, goto="advertise", origin=origin, why=why)
+
+
+def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    for address in view.answered():
+        yield from _router(emit, view.number, address, view.mac, view.origin)
+    for question in (_REQUEST, _SOLICITATION):
+        yield emit(
+            "nobody",
+            (NETWORK(view.number), *question),
+            origin=view.origin,
+            why="the question is not for an address of the router",
+        )
+
+
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     if member.mac is None:
         return
@@ -84,7 +113,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         yield emit(
             "pass",
             (network, *_REQUEST, ARP_SPA(ip), ARP_TPA(ip)),
-            goto="forward",
+            goto="unsnat",
             origin=member.origin,
             why="an announcement of the member's own address is for all (RFC 5227 section 2.3)",
         )
@@ -140,12 +169,12 @@ def _arp_reply(mac: Mac, ip: int) -> tuple[Action, ...]:
     )
 
 
-def _advertisement(mac: Mac, ip: int) -> tuple[Action, ...]:
+def _advertisement(mac: Mac, ip: int, flags: int = SOLICITED_OVERRIDE) -> tuple[Action, ...]:
     return (
         *_to_asker(mac),
         Move(whole(IPV6_SRC), whole(IPV6_DST)),
         SetField(IPV6_SRC, ip),
-        SetField(ND_RESERVED, SOLICITED_OVERRIDE),
+        SetField(ND_RESERVED, flags),
         SetField(ICMPV6_TYPE, NEIGHBOR_ADVERTISEMENT),
     )
 
@@ -190,14 +219,16 @@ ANSWER = Stage(
             SENDER_SET.field,
         }
     ),
-    next=("advertise", "forward", "egress"),
+    next=("advertise", "unsnat", "egress"),
     priorities={
+        "router": Priority(400, "a question for an address of the router"),
         "pass": Priority(300, "probes, announcements and solicitations that are for the members themselves"),
         "answer": Priority(200, "a question to all for the address of a declared member"),
         "nobody": Priority(100, "any other question to all, in a network whose members are all declared"),
     },
-    miss=Miss("no question to all: replies, and questions to one member", goto="forward"),
+    miss=Miss("no question to all: replies, and questions to one member", goto="unsnat"),
     bridge=_bridge,
     network=_network,
     member=_member,
+    uplink=_uplink,
 )

@@ -7,29 +7,29 @@ from collections.abc import Iterator
 from controller.flow.actions import Action, Clone, Load, PopVlan, Resubmit, SetField
 from controller.flow.fields import FROM_HOST, IN_PORT, NETWORK, TUN_ID, VLAN_VID
 from controller.flow.flow import Flow
+from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import MemberView, NetworkView, SharedView
+from controller.pipeline.view import CarriedView, MemberView, SharedView
 
 UNTAGGED = 0
 PRESENT = 0x1000
 """OFPVID_PRESENT: the bit of vlan_vid that says that there is a tag."""
 
 
-def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
-    into = (Load(FROM_HOST, 1), SetField(NETWORK.field, view.network.number))
-    for carried in view.carried:
-        if carried.vni is not None:
-            yield emit(
-                "port",
-                (IN_PORT(carried.port), TUN_ID(carried.vni), VLAN_VID(UNTAGGED)),
-                into,
-                goto="source_mac",
-                origin=view.origin,
-                why="frames in this tunnel with this vni are in the network whose vni it is",
-            )
-            continue
-        why = "frames on this trunk with this tag, or with none, are in the network that it tells"
-        yield _classify(emit, carried.port, carried.tag, into, view.origin, why)
+def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    carried, into = view.carried, (Load(FROM_HOST, 1), SetField(NETWORK.field, view.network.number))
+    if carried.vni is not None:
+        yield emit(
+            "port",
+            (IN_PORT(carried.port), TUN_ID(carried.vni), VLAN_VID(UNTAGGED)),
+            into,
+            goto="source_mac",
+            origin=view.origin,
+            why="frames in this tunnel with this vni are in the network whose vni it is",
+        )
+        return
+    why = "frames on this trunk with this tag, or with none, are in the network that it tells"
+    yield _classify(emit, carried.port, carried.tag, into, view.origin, why)
 
 
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
@@ -63,15 +63,21 @@ def _shared(emit: Emit, view: SharedView) -> Iterator[Flow]:
         )
 
 
+def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    into = (SetField(NETWORK.field, view.number),)
+    yield _classify(emit, view.port, None, into, view.origin, "what comes in here is from the outside")
+
+
 CLASSIFY = Stage(
     name="classify",
     purpose="Port and tag decide the network. An unknown port, and a tag that the port does not carry, end here.",
     matches=frozenset({IN_PORT, TUN_ID, VLAN_VID}),
     writes=frozenset({FROM_HOST.field, NETWORK.field, VLAN_VID}),
     next=("source_mac",),
-    priorities={"port": Priority(100, "a port of an endpoint, with or without its tag")},
+    priorities={"port": Priority(100, "a port of an endpoint or an uplink, with or without its tag")},
     miss=Miss("no endpoint is bound to this port, or the port does not carry this tag"),
-    network=_network,
+    carried=_carried,
     member=_member,
     shared=_shared,
+    uplink=_uplink,
 )

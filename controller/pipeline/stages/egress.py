@@ -13,19 +13,25 @@ from controller.flow.fields import (
     ETH_DST,
     ETH_TYPE,
     FROM_HOST,
+    ICMPV6_TYPE,
+    IP_PROTO,
     IPV4_DST,
+    IPV4_SRC,
     IPV6_DST,
+    IPV6_SRC,
     NETWORK,
     OUT_PORT,
     SENDER_SET,
     Term,
 )
 from controller.flow.flow import Flow
+from controller.pipeline.ip_fields import BY_VERSION, NOBODYS, fields_of, prefix
 from controller.pipeline.protocols import (
     ARP,
     ARP_REPLY,
     ARP_REQUEST,
     GROUP_BIT,
+    ICMPV6,
     IPV4,
     IPV4_BROADCAST,
     IPV4_MULTICAST,
@@ -33,10 +39,14 @@ from controller.pipeline.protocols import (
     IPV6,
     IPV6_MULTICAST,
     IPV6_MULTICAST_MASK,
+    NEIGHBOR_ADVERTISEMENT,
 )
+from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
+from controller.pipeline.stages.outward import outside_sources
 from controller.pipeline.view import (
     BridgeView,
+    CarriedView,
     MemberView,
     NetworkView,
     SenderSet,
@@ -84,20 +94,21 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
             why="the broadcast address of the network's prefix is for every member",
         )
 
-    for carried in view.carried:
-        yield emit(
-            "own",
-            (OUT_PORT(carried.port), NETWORK(view.network.number)),
-            goto="deliver",
-            origin=view.origin,
-            why="the network has members on other hosts",
-        )
-        yield emit(
-            "between",
-            (OUT_PORT(carried.port), FROM_HOST(1)),
-            origin=view.origin,
-            why="what came from another host never goes on to a third",
-        )
+
+def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    yield emit(
+        "own",
+        (OUT_PORT(view.carried.port), NETWORK(view.network.number)),
+        goto="deliver",
+        origin=view.origin,
+        why="the network has members on other hosts",
+    )
+    yield emit(
+        "between",
+        (OUT_PORT(view.carried.port), FROM_HOST(1)),
+        origin=view.origin,
+        why="what came from another host never goes on to a third",
+    )
 
 
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
@@ -109,6 +120,43 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         return
     for conditions, why in _own(member.ipv4, member.ipv6):
         yield emit("own", (*here, *conditions), goto="deliver", origin=member.origin, why=why)
+    for cidr in member.endpoint.routes:
+        fields = fields_of(cidr)
+        match = (*here, fields.is_it, *prefix(fields.destination, cidr))
+        why = "the member is a router, and the target is behind it"
+        yield emit("beyond", match, goto="deliver", origin=member.origin, why=why)
+    if member.endpoint.routes:
+        for cidr in (*member.network.cidrs, *member.beside, *NOBODYS):
+            fields = fields_of(cidr)
+            match = (*here, fields.is_it, *prefix(fields.destination, cidr))
+            yield emit("inside", match, origin=member.origin, why="a router's own networks are not behind it")
+    if member.leaves_by is not None:
+        for version, addresses in ((4, member.ipv4), (6, member.ipv6)):
+            fields = BY_VERSION[version]
+            for address in addresses:
+                match = (OUT_PORT(member.leaves_by.port), NETWORK(member.leaves_by.uplink), fields.is_it)
+                yield emit(
+                    "own",
+                    (*match, fields.source(address)),
+                    goto="deliver",
+                    origin=member.origin,
+                    why="the member is known outside under its own address",
+                )
+
+
+def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    here = (OUT_PORT(view.port), NETWORK(view.number))
+    for terms in ((ETH_TYPE(ARP),), (ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(NEIGHBOR_ADVERTISEMENT))):
+        yield emit("own", (*here, *terms), goto="deliver", origin=view.origin, why="the router answers its neighbors")
+    for address in outside_sources(view):
+        fields = fields_of(address)
+        yield emit(
+            "own",
+            (*here, fields.is_it, fields.source(int(address))),
+            goto="deliver",
+            origin=view.origin,
+            why="packets leave under an address that is known outside",
+        )
 
 
 def _shared(emit: Emit, view: SharedView) -> Iterator[Flow]:
@@ -157,18 +205,26 @@ EGRESS = Stage(
             NETWORK.field,
             OUT_PORT.field,
             SENDER_SET.field,
+            ICMPV6_TYPE,
+            IP_PROTO,
+            IPV4_SRC,
+            IPV6_SRC,
         }
     ),
     next=("deliver",),
     priorities={
         "between": Priority(400, "from one host to another"),
         "twice": Priority(300, "a second copy between two untagged shared members"),
-        "own": Priority(200, "for the member's own address"),
+        "own": Priority(200, "for the member's own address, or from one that is known outside"),
+        "inside": Priority(95, "for an address of a network, to a member that is a router"),
+        "beyond": Priority(90, "for an address behind a member that is a router"),
         "all": Priority(100, "for every member"),
     },
     miss=Miss("the packet is not for an address of the member that has the target MAC"),
     bridge=_bridge,
     network=_network,
+    carried=_carried,
     member=_member,
     shared=_shared,
+    uplink=_uplink,
 )

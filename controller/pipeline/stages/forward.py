@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.flow.actions import Action, Resubmit, SetField
-from controller.flow.fields import ETH_DST, NETWORK, OUT_PORT
+from controller.flow.actions import Load, Resubmit, SetField
+from controller.flow.fields import ETH_DST, NETWORK, OUT_PORT, TO_GROUP
 from controller.flow.flow import Flow
 from controller.pipeline.protocols import GROUP_BIT
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import MemberView, NetworkView
 from controller.policy.model import Members
-
-
-def copies(emit: Emit, ports: tuple[int, ...]) -> tuple[Action, ...]:
-    """One pass through egress for each port; Open vSwitch leaves out the port that the frame came from."""
-    onward = Resubmit(emit.table("egress"))
-    return tuple(action for port in ports for action in (SetField(OUT_PORT.field, port), onward))
 
 
 def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
@@ -25,9 +19,10 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     yield emit(
         "group",
         (network, to_group),
-        copies(emit, (*view.ports, *(carried.port for carried in view.carried))),
+        (Load(TO_GROUP, 1),),
+        goto="track",
         origin=view.origin,
-        why="broadcast and multicast go to every member of this network and no other",
+        why="broadcast and multicast are for every member of this network",
     )
     if view.network.members is Members.OPEN:
         yield emit(
@@ -47,7 +42,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         "member",
         (NETWORK(member.number), ETH_DST(member.mac.value)),
         (SetField(OUT_PORT.field, member.port),),
-        goto="egress",
+        goto="track",
         origin=member.origin,
         why="frames for this MAC go to the member's port and no other",
     )
@@ -57,8 +52,8 @@ FORWARD = Stage(
     name="forward",
     purpose="The target's MAC decides the port; broadcast and multicast go to the members of the network.",
     matches=frozenset({ETH_DST, NETWORK.field}),
-    writes=frozenset({OUT_PORT.field}),
-    next=("learned", "unknown", "egress"),
+    writes=frozenset({OUT_PORT.field, TO_GROUP.field}),
+    next=("learned", "unknown", "track"),
     priorities={
         "member": Priority(300, "the MAC of a declared member"),
         "group": Priority(200, "broadcast and multicast"),

@@ -29,6 +29,7 @@ from controller.flow.fields import (
     Term,
 )
 from controller.flow.flow import Flow
+from controller.pipeline.ip_fields import NOBODYS, fields_of, prefix
 from controller.pipeline.protocols import (
     ARP,
     ARP_REPLY,
@@ -44,8 +45,9 @@ from controller.pipeline.protocols import (
     NEIGHBOR_ADVERTISEMENT,
     UDP,
 )
+from controller.pipeline.router_view import RealmView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, SenderSet
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, SenderSet
 
 _DHCP = (
     ETH_TYPE(IPV4),
@@ -59,10 +61,10 @@ _DHCP_WHY = "a DHCP client has no address yet (RFC 2131 section 4.1)"
 
 
 def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
-    yield emit("dhcp", _DHCP, goto="forward", origin="", why=_DHCP_WHY)
+    yield emit("dhcp", _DHCP, goto="unsnat", origin="", why=_DHCP_WHY)
     # Open vSwitch reads arp_op 0 in ARP that is not about Ethernet and IPv4; other readers may be less strict.
     request, reply = (ETH_TYPE(ARP), ARP_OP(ARP_REQUEST)), (ETH_TYPE(ARP), ARP_OP(ARP_REPLY))
-    onward = (((ETH_TYPE(IPV4),), "forward"), (request, "answer"), (reply, "answer"), ((ETH_TYPE(IPV6),), "source_nd"))
+    onward = (((ETH_TYPE(IPV4),), "unsnat"), (request, "answer"), (reply, "answer"), ((ETH_TYPE(IPV6),), "source_nd"))
     for conditions, goto in onward:
         yield emit(
             "learned",
@@ -86,7 +88,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
             "own",
             (*here, ETH_TYPE(IPV4), IPV4_SRC(ip)),
             _ipv4_mark(member, ip),
-            goto="forward",
+            goto="unsnat",
             origin=member.origin,
             why="the member speaks from its own IPv4 address",
         )
@@ -125,20 +127,94 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
             why="duplicate address detection and multicast listener reports come from :: (RFC 4862, RFC 3810)",
         )
     if member.shared is not None:
-        yield emit("own", (*here, *_DHCP), _ipv4_mark(member, 0), goto="forward", origin=member.origin, why=_DHCP_WHY)
+        yield emit("own", (*here, *_DHCP), _ipv4_mark(member, 0), goto="unsnat", origin=member.origin, why=_DHCP_WHY)
     if member.open:
         yield from _declared_elsewhere(emit, member)
+    yield from _beyond(emit, member, here)
+    if member.remote:
+        yield from _routed(emit, member)
 
 
-def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
-    for carried in view.carried:
-        if carried.learning:
-            yield _full(emit, (IN_PORT(carried.port), NETWORK(view.network.number)), view.origin)
+def _beyond(emit: Emit, member: MemberView, here: tuple[Term, ...]) -> Iterator[Flow]:
+    """What a member that is a router of its own may send besides: nothing from where its networks are."""
+    for cidr in member.endpoint.routes:
+        fields = fields_of(cidr)
+        yield emit(
+            "beyond",
+            (*here, fields.is_it, *prefix(fields.source, cidr)),
+            goto="unsnat",
+            origin=member.origin,
+            why="the member is a router, and the sender is behind it",
+        )
+    if member.endpoint.routes:
+        for cidr in (*member.network.cidrs, *member.beside, *NOBODYS):
+            fields = fields_of(cidr)
+            yield emit(
+                "inside",
+                (*here, fields.is_it, *prefix(fields.source, cidr)),
+                origin=member.origin,
+                why="a router's own networks are not behind it",
+            )
+
+
+def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    if view.carried.learning:
+        yield _full(emit, (IN_PORT(view.carried.port), NETWORK(view.network.number)), view.origin)
+    yield from _from_router(emit, view)
 
 
 def _full(emit: Emit, here: tuple[Term, ...], origin: str) -> Flow:
     why = "this port has macs_per_port MACs already, and this one is not among them"
     return emit("full", (*here, LEARNED(0)), origin=origin, why=why)
+
+
+def _routed(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    """Frames that the router of the member's host has sent into another network, or back into this one."""
+    if member.router is None:
+        return
+    here = (IN_PORT(member.port), ETH_SRC(member.router.mac.value))
+    why = "another host has routed what its member sent"
+    for ip in member.ipv4:
+        match = (*here, ETH_TYPE(IPV4), IPV4_SRC(ip))
+        yield emit("own", match, goto="unsnat", origin=member.origin, why=why)
+    for ip in member.ipv6:
+        match = (*here, ETH_TYPE(IPV6), IPV6_SRC(ip))
+        yield emit("own", match, goto="source_nd", origin=member.origin, why=why)
+
+
+def _from_router(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    """Frames from outside, and what the router itself says, by way of the host that has the uplink."""
+    router = view.place.router
+    if router is None or not view.carried.to_uplink:
+        return
+    here = (IN_PORT(view.carried.port), NETWORK(view.network.number), ETH_SRC(router.mac.value))
+    for gateway in router.gateways:
+        fields = fields_of(gateway)
+        match = (*here, fields.is_it, fields.source(int(gateway)))
+        yield emit(
+            "own", match, goto="unsnat", origin=view.origin, why="the router says so, from the network's gateway"
+        )
+    for version, goto in ((IPV4, "unsnat"), (IPV6, "source_nd")):
+        yield emit(
+            "beyond",
+            (*here, ETH_TYPE(version)),
+            goto=goto,
+            origin=view.origin,
+            why="the host with the uplink has let it in from outside",
+        )
+
+
+def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
+    if view.router_mac is None:
+        return
+    for cidr in (*view.inside, *NOBODYS):
+        fields = fields_of(cidr)
+        yield emit(
+            "inside",
+            (ETH_SRC(view.router_mac.value), fields.is_it, *prefix(fields.source, cidr)),
+            origin="",
+            why="another host may route what its own members send and what is from outside, nothing else",
+        )
 
 
 def _ipv4_mark(member: MemberView, address: int) -> tuple[Action, ...]:
@@ -193,16 +269,19 @@ SOURCE_IP = Stage(
         }
     ),
     writes=frozenset({SENDER_SET.field}),
-    next=("source_nd", "answer", "forward"),
+    next=("source_nd", "answer", "unsnat"),
     priorities={
         "own": Priority(300, "a member with its own address, or without one yet"),
         "full": Priority(270, "a MAC that was neither declared nor learned, on a port that learns"),
         "dhcp": Priority(250, "a member that has no address yet"),
         "declared": Priority(200, "a declared address on a port that learns"),
+        "inside": Priority(170, "an address of a network, from a member that is a router"),
+        "beyond": Priority(160, "an address behind a member that is a router"),
         "learned": Priority(100, "any other address on a port that learns"),
     },
     miss=Miss("the source address is not the member's own, or the ethertype is not listed"),
     bridge=_bridge,
-    network=_network,
+    realm=_realm,
+    carried=_carried,
     member=_member,
 )

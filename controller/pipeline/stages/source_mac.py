@@ -8,8 +8,9 @@ from controller.flow.actions import Learn
 from controller.flow.fields import ETH_DST, ETH_SRC, ETH_TYPE, IN_PORT, LEARNED, NETWORK, OUT_PORT, VLAN_VID, whole
 from controller.flow.flow import Flow
 from controller.pipeline.protocols import GROUP_BIT, SERVICE_TAG, VLAN_TAG
+from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, MemberView, NetworkView, learned_cookie
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, learned_cookie
 from controller.policy.model import Network
 
 TAG_PRESENT = 0x1000
@@ -54,10 +55,27 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     yield _learning(emit, member.network, member.port, 1, member.origin)
 
 
-def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
-    for carried in view.carried:
-        if carried.learning:
-            yield _learning(emit, view.network, carried.port, carried.learning, view.origin)
+def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
+    if view.place.router is not None:
+        yield emit(
+            "own",
+            (IN_PORT(view.carried.port), NETWORK(view.network.number), ETH_SRC(view.place.router.mac.value)),
+            goto="source_ip",
+            origin=view.origin,
+            why="another host has routed the frame",
+        )
+    if view.carried.learning:
+        yield _learning(emit, view.network, view.carried.port, view.carried.learning, view.origin)
+
+
+def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    yield emit(
+        "own",
+        (IN_PORT(view.port), NETWORK(view.number)),
+        goto="outside",
+        origin=view.origin,
+        why="neighbors on an uplink have MACs of their own",
+    )
 
 
 def _learning(emit: Emit, network: Network, port: int, n_ports: int, origin: str) -> Flow:
@@ -87,7 +105,7 @@ SOURCE_MAC = Stage(
     matches=frozenset({IN_PORT, NETWORK.field, ETH_SRC, ETH_DST, ETH_TYPE, VLAN_VID}),
     reads=frozenset({NETWORK.field, ETH_SRC, IN_PORT}),
     writes=frozenset({LEARNED.field}),
-    next=("source_ip", "learned"),
+    next=("source_ip", "outside", "learned"),
     priorities={
         "never": Priority(400, "frames that no member may send"),
         "own": Priority(300, "a member with its declared MAC"),
@@ -96,6 +114,7 @@ SOURCE_MAC = Stage(
     },
     miss=Miss("the source MAC is not the one declared for this port"),
     bridge=_bridge,
-    network=_network,
+    carried=_carried,
     member=_member,
+    uplink=_uplink,
 )

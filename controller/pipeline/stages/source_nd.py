@@ -61,7 +61,7 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
         (REDIRECT, "no member of an isolated network is a router that could redirect"),
     ):
         yield emit("never", _icmpv6(kind), origin="", why=why)
-    for kind, goto in ((NEIGHBOR_SOLICITATION, "answer"), (NEIGHBOR_ADVERTISEMENT, "forward")):
+    for kind, goto in ((NEIGHBOR_SOLICITATION, "answer"), (NEIGHBOR_ADVERTISEMENT, "unsnat")):
         yield emit(
             "own",
             (LEARNED(1), *_nd(kind)),
@@ -114,7 +114,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
             yield emit(
                 "own",
                 (*here, *_nd(NEIGHBOR_ADVERTISEMENT), ND_TARGET(ip), ND_TLL(mac)),
-                goto="forward",
+                goto="unsnat",
                 origin=member.origin,
                 why="the advertisement names the member's own address, and its own MAC or none",
             )
@@ -139,7 +139,7 @@ SOURCE_ND = Stage(
             NETWORK.field,
         }
     ),
-    next=("answer", "forward"),
+    next=("answer", "unsnat"),
     priorities={
         "never": Priority(500, "messages that no member sends, and malformed ones"),
         "own": Priority(400, "an advertisement or a probe for the member's own address"),
@@ -148,7 +148,7 @@ SOURCE_ND = Stage(
         "silent": Priority(200, "a message that claims nothing"),
         "other": Priority(100, "every other neighbor discovery message that claims something"),
     },
-    miss=Miss("IPv6 that is not neighbor discovery", goto="forward"),
+    miss=Miss("IPv6 that is not neighbor discovery", goto="unsnat"),
     bridge=_bridge,
     member=_member,
 )

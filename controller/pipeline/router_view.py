@@ -1,0 +1,154 @@
+"""What the stages see of routers, uplinks and rewrites on one bridge. PURE: small values, as in `view`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from controller.errors import pointer
+from controller.mac import Mac
+from controller.policy.firewall import Decision
+from controller.policy.model import Address, Attached, Cidr, Uplink
+
+
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """Where packets for the outside go from this bridge.
+
+    here: `port` is the uplink's own; else it leads to the host that has the uplink, and packets go there as they are.
+    """
+
+    uplink: int
+    port: int
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """The router of a routed network. translates: packets outwards get another source."""
+
+    mac: Mac
+    gateways: tuple[Address, ...]
+    nat: bool
+    way_out: WayOut | None
+    translates: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A tracked network: its own conntrack zone, and what becomes of connections that no rule is about.
+
+    Within the network, from it to the outside, and from there to it; None: as rewrites say.
+    """
+
+    zone: int
+    within: Decision
+    outwards: Decision = Decision.DROP
+    inwards: Decision | None = Decision.DROP
+
+
+@dataclass(frozen=True, slots=True)
+class RealmView:
+    """What all bridges know alike of rules and routers.
+
+    prefixes: with the class of their addresses. pairs: (origin, target, decision), by Network.number; 0: the outside.
+    between: what becomes of connections between two networks otherwise. router_mac: None where nothing is routed.
+    inside: the prefixes of the networks.
+    """
+
+    prefixes: tuple[tuple[Cidr, int], ...] = ()
+    pairs: tuple[tuple[int, int, Decision], ...] = ()
+    between: Decision = Decision.DROP
+    router_mac: Mac | None = None
+    inside: tuple[Cidr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outward:
+    """Packets outwards from a network, or from one member's address in it, get a source from first .. last."""
+
+    origin: str
+    network: int
+    first: Address
+    last: Address
+    member: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inward:
+    """What comes for an outside address leads to a member.
+
+    protocol, l4_port: None: whatever it is. targets: (address, l4_port or None), in the order in which they are chosen.
+    network: of the targets. hairpin: the source that packets from inside get on this way.
+    """
+
+    origin: str
+    network: int
+    address: Address
+    protocol: int | None
+    l4_port: int | None
+    targets: tuple[tuple[Address, int | None], ...]
+    hairpin: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An outside address and a member's stand for each other, packet by packet."""
+
+    origin: str
+    network: int
+    address: Address
+    member: Address
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkView:
+    """An uplink whose port is on this bridge.
+
+    mac: the router's there; router_mac: the one that it has in networks. refused: prefixes that are elsewhere, whose
+    addresses nobody behind this uplink has. behind_nat: prefixes of networks whose members have no address outside.
+    """
+
+    uplink: Uplink
+    port: int
+    mac: Mac
+    router_mac: Mac
+    refused: tuple[Cidr, ...]
+    behind_nat: tuple[Cidr, ...] = ()
+    outward: tuple[Outward, ...] = ()
+    inward: tuple[Inward, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+
+    @property
+    def number(self) -> int:
+        return self.uplink.number
+
+    @property
+    def origin(self) -> str:
+        return pointer("uplinks", self.uplink.name)
+
+    @property
+    def segments(self) -> tuple[Cidr, ...]:
+        return tuple(dict.fromkeys(attached.network for attached in self.uplink.addresses))
+
+    def outside_addresses(self) -> tuple[Address, ...]:
+        """Those that translations lead from or to, each once; without those of stateless exchanges."""
+        return tuple(dict.fromkeys(self._outside_addresses()))
+
+    def _outside_addresses(self) -> Iterator[Address]:
+        for outward in self.outward:
+            first, last = int(outward.first), int(outward.last)
+            yield from (type(outward.first)(value) for value in range(first, last + 1))
+        for inward in self.inward:
+            yield from (inward.address, inward.hairpin)
+
+    def answered(self) -> tuple[Address, ...]:
+        """The addresses on its segments for which the switch answers."""
+        own: tuple[Attached, ...] = self.uplink.addresses
+        others = (*self.outside_addresses(), *(exchange.address for exchange in self.exchanges))
+        on_link = (address for address in others if any(_is_in(address, cidr) for cidr in self.segments))
+        return tuple(dict.fromkeys((*(attached.ip for attached in own), *on_link)))
+
+
+def _is_in(address: Address, cidr: Cidr) -> bool:
+    return address.version == cidr.version and address in cidr

@@ -1,0 +1,235 @@
+"""What all bridges need of a policy's rules, routers and uplinks, made once. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from controller.errors import pointer
+from controller.pipeline.classes import NO_CLASSES, Classes, classify
+from controller.pipeline.router_view import (
+    Exchange,
+    Inward,
+    Judged,
+    Outward,
+    RealmView,
+    Router,
+    UplinkView,
+    WayOut,
+)
+from controller.pipeline.rule_view import RuleView, view_rules
+from controller.pipeline.view import NOWHERE, Place
+from controller.policy.firewall import Decision
+from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
+from controller.policy.peers import resolve_groups
+from controller.policy.rewrites import Forward, Masquerade, OneToOne, Snat, Target, targets_of
+from controller.policy.tracking import zone_of_networks
+
+
+@dataclass(frozen=True)
+class Rulebook:
+    """zones: tracked network -> its own zone. realm: None: nothing is tracked anywhere.
+
+    said: whatever else of the policy routers and uplinks are made of, so that equal books make equal flows.
+    """
+
+    zones: Mapping[str, int] = field(default_factory=dict)
+    classes: Classes = NO_CLASSES
+    rules: Mapping[str, RuleView] = field(default_factory=dict)
+    realm: RealmView | None = None
+    said: tuple[object, ...] = ()
+
+
+NO_BOOK = Rulebook()
+
+
+def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
+    """NO_BOOK for a policy that has isolated networks only and no rules. before: returned where it is equal."""
+    zones = zone_of_networks(policy)
+    if not zones and not policy.uplinks:
+        return NO_BOOK
+    groups = resolve_groups(policy)
+    sides = [side for rule in policy.rules.values() for side in (rule.origin, rule.target)]
+    classes = classify(policy, groups, sides)
+    numbers = {name: network.number for name, network in policy.networks.items()} | {OUTSIDE: 0}
+    routed = any(network.routed for network in policy.networks.values())
+    realm = RealmView(
+        prefixes=classes.prefixes,
+        pairs=tuple(
+            (numbers[pair.origin], numbers[pair.target], pair.decision)
+            for pair in policy.defaults.pairs
+            if pair.origin != pair.target
+        ),
+        between=policy.defaults.inter_network,
+        router_mac=policy.defaults.router_mac if routed else None,
+        inside=_inside(policy),
+    )
+    book = Rulebook(zones, classes, view_rules(policy, classes, groups), realm, _said(policy))
+    return before if before == book else book
+
+
+def _said(policy: Policy) -> tuple[object, ...]:
+    led_to = {target.endpoint for rewrite in policy.rewrites.values() for target in targets_of(rewrite)}
+    return (
+        policy.defaults,
+        tuple(policy.uplinks.values()),
+        tuple(policy.rewrites.values()),
+        tuple(network for network in policy.networks.values() if network.routed),
+        tuple(policy.endpoints[name] for name in sorted(led_to)),
+    )
+
+
+def _inside(policy: Policy) -> tuple[Cidr, ...]:
+    return tuple(dict.fromkeys(cidr for network in policy.networks.values() for cidr in network.cidrs))
+
+
+def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
+    """How a network is judged and routed on a bridge. way_out: where its uplink is from there; None: nowhere."""
+    if network.name not in book.zones:
+        return NOWHERE
+    defaults = policy.defaults
+    within = {pair.origin: pair.decision for pair in defaults.pairs if pair.origin == pair.target}
+    inwards = Decision.ALLOW if network.mode is Mode.ROUTED else None
+    has_uplink = network.uplink is not None
+    judged = Judged(
+        book.zones[network.name],
+        within.get(network.name, defaults.intra_network),
+        Decision.ALLOW if has_uplink else Decision.DROP,
+        inwards if has_uplink else Decision.DROP,
+    )
+    if not network.routed:
+        return Place(judged)
+    router = Router(
+        defaults.router_mac,
+        network.gateways,
+        network.mode is Mode.NAT,
+        way_out,
+        any(True for _ in _sources(policy, network)),
+    )
+    return Place(judged, router)
+
+
+# -- uplinks
+
+
+def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
+    """An uplink whose port is on the bridge."""
+    networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
+    mine = set(_prefixes(uplink))
+    others = (cidr for other in policy.uplinks.values() if other is not uplink for cidr in _prefixes(other))
+    router_mac = policy.defaults.router_mac
+    return UplinkView(
+        uplink,
+        port,
+        uplink.mac or router_mac,
+        router_mac,
+        refused=tuple(dict.fromkeys((*_inside(policy), *(cidr for cidr in others if cidr not in mine)))),
+        behind_nat=tuple(cidr for network in networks if network.mode is Mode.NAT for cidr in network.cidrs),
+        outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
+        inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
+        exchanges=tuple(one for network in networks for one in _exchanges(policy, network)),
+    )
+
+
+def _prefixes(uplink: Uplink) -> Iterator[Cidr]:
+    yield from (attached.network for attached in uplink.addresses)
+    yield from (route.to for route in uplink.routes)
+
+
+def first_address(uplink: Uplink, version: int) -> Address | None:
+    """The one that NAT takes."""
+    return next((attached.ip for attached in uplink.addresses if attached.version == version), None)
+
+
+def _sources(policy: Policy, network: Network) -> Iterator[Masquerade | Snat | None]:
+    """What says under which address the network goes out; None: its mode alone."""
+    found = False
+    for rewrite in policy.rewrites.values():
+        if isinstance(rewrite, Masquerade | Snat) and rewrite.network == network.name:
+            found = True
+            yield rewrite
+    if not found and network.mode is Mode.NAT:
+        yield None
+
+
+def _outward(policy: Policy, uplink: Uplink, network: Network) -> Iterator[Outward]:
+    for rewrite in policy.rewrites.values():
+        if isinstance(rewrite, OneToOne) and rewrite.network == network.name and not rewrite.stateless:
+            for member in _addresses(policy, network, rewrite.target, rewrite.address.version):
+                origin = pointer("rewrites", rewrite.name)
+                yield Outward(origin, network.number, rewrite.address, rewrite.address, member)
+    told: set[int] = set()
+    for source in _sources(policy, network):
+        if isinstance(source, Snat) and source.first.version not in told:
+            told.add(source.first.version)
+            yield Outward(pointer("rewrites", source.name), network.number, source.first, source.last)
+    for source in _sources(policy, network):
+        if isinstance(source, Masquerade):
+            yield from _masquerade(uplink, network, pointer("rewrites", source.name), told)
+    if network.mode is Mode.NAT:
+        yield from _masquerade(uplink, network, pointer("networks", network.name), told)
+
+
+def _masquerade(uplink: Uplink, network: Network, origin: str, told: set[int]) -> Iterator[Outward]:
+    for version in (4, 6):
+        address = first_address(uplink, version)
+        if address is not None and version not in told:
+            told.add(version)
+            yield Outward(origin, network.number, address, address)
+
+
+def _inward(policy: Policy, uplink: Uplink, network: Network) -> Iterator[Inward]:
+    for rewrite in policy.rewrites.values():
+        if rewrite.network != network.name:
+            continue
+        origin = pointer("rewrites", rewrite.name)
+        if isinstance(rewrite, OneToOne) and not rewrite.stateless:
+            for member in _addresses(policy, network, rewrite.target, rewrite.address.version):
+                hairpin = first_address(uplink, member.version) or rewrite.address
+                yield Inward(origin, network.number, rewrite.address, None, None, ((member, None),), hairpin)
+        elif isinstance(rewrite, Forward):
+            for address, targets in forward_targets(policy, uplink, network, rewrite):
+                hairpin = first_address(uplink, address.version) or address
+                yield Inward(
+                    origin, network.number, address, rewrite.protocol, rewrite.l4_port, tuple(targets), hairpin
+                )
+
+
+def forward_targets(
+    policy: Policy, uplink: Uplink, network: Network, forward: Forward
+) -> Iterator[tuple[Address, list[tuple[Address, int | None]]]]:
+    """(outside address, targets), one for each IP version that the forward is about."""
+    versions = (4, 6) if forward.address is None else (forward.address.version,)
+    for version in versions:
+        address = forward.address or first_address(uplink, version)
+        members = [
+            (next(iter(_addresses(policy, network, target, version)), None), target) for target in forward.targets
+        ]
+        targets = [(member, target.l4_port) for member, target in members if member is not None]
+        if address is not None and len(targets) == len(forward.targets):
+            yield address, targets
+
+
+def _addresses(policy: Policy, network: Network, target: Target, version: int) -> Iterator[Address]:
+    """The target's first address of an IP version in the network."""
+    of_version = (ip for ip in ips_in(policy.endpoints[target.endpoint], network) if ip.version == version)
+    yield from list(of_version)[:1]
+
+
+def _exchanges(policy: Policy, network: Network) -> Iterator[Exchange]:
+    for rewrite in policy.rewrites.values():
+        if isinstance(rewrite, OneToOne) and rewrite.stateless and rewrite.network == network.name:
+            for member in _addresses(policy, network, rewrite.target, rewrite.address.version):
+                yield Exchange(pointer("rewrites", rewrite.name), network.number, rewrite.address, member)
+
+
+def rules_for(book: Rulebook, networks: Iterable[Network]) -> Iterator[RuleView]:
+    """The rules that a bridge with these networks can need: of those about isolated networks only, theirs."""
+    numbers = {network.number for network in networks if network.name in book.zones}
+    if not numbers:
+        return
+    routed = any(network.routed for network in networks)
+    for view in book.rules.values():
+        sides = [side for side in (view.origin, view.target) if side is not None and not side.classes]
+        if routed or all(numbers.intersection(side.networks) for side in sides):
+            yield view

@@ -1,0 +1,299 @@
+"""Packets to the outside: which neighbor they are for, and under which address they go. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.flow.actions import Action, Ct, DecTtl, Load, Move, Nat, Resubmit, SetField
+from controller.flow.fields import (
+    ADMITTED,
+    ANSWERING,
+    DNATED,
+    ETH_DST,
+    ETH_SRC,
+    ETH_TYPE,
+    FROM_HOST,
+    IP_PROTO,
+    IPV4_DST,
+    IPV4_SRC,
+    IPV6_DST,
+    IPV6_SRC,
+    NETWORK,
+    NEXT_HOP,
+    NEXT_HOP6,
+    NW_TTL,
+    ORIGIN_NETWORK,
+    PUNTED,
+    SCTP_SRC,
+    TCP_SRC,
+    UDP_SRC,
+    Field,
+    Punt,
+    Term,
+    whole,
+)
+from controller.flow.flow import Flow
+from controller.pipeline.ip_fields import BY_VERSION, fields_of, prefix
+from controller.pipeline.protocols import SCTP, TCP, UDP
+from controller.pipeline.punting import hand_over
+from controller.pipeline.router_view import Inward, UplinkView
+from controller.pipeline.stage import Emit, Miss, Priority, Stage
+from controller.policy.model import Address
+from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
+
+_SOURCE_PORT: dict[int, Field] = {TCP: TCP_SRC, UDP: UDP_SRC, SCTP: SCTP_SRC}
+
+
+# -- before the rules: is there a way?
+
+
+def _next_hop(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    here = NETWORK(view.number)
+    hops: dict[tuple[int, int, int], tuple[Action, str]] = {}
+    ways = [*((route.to, route.via) for route in view.uplink.routes), *((cidr, None) for cidr in view.segments)]
+    for cidr, via in ways:
+        fields = fields_of(cidr)
+        to: Action = Move(whole(fields.destination), fields.next_hop)
+        why = "the address is on the uplink's segment"
+        if via is not None:
+            to, why = SetField(fields.next_hop.field, int(via)), "the next hop of this prefix"
+        hops[(cidr.version, cidr.prefixlen, int(cidr.network_address))] = (to, why)
+        yield emit(
+            "prefix",
+            (here, fields.is_it, *prefix(fields.destination, cidr)),
+            (to, DecTtl()),
+            goto="track",
+            rank=cidr.prefixlen,
+            origin=view.origin,
+            why=why,
+        )
+    yield emit(
+        "nowhere",
+        (here,),
+        hand_over(Punt.UNREACHABLE),
+        origin=view.origin,
+        why="neither a segment nor a route of the uplink holds the address, and the sender is told",
+    )
+
+
+NEXT_HOP_STAGE = Stage(
+    name="next_hop",
+    purpose="For the outside: the neighbor on the uplink's segment that the packet is for next.",
+    matches=frozenset({ETH_TYPE, IPV4_DST, IPV6_DST, NETWORK.field}),
+    reads=frozenset({IPV4_DST, IPV6_DST}),
+    writes=frozenset({NEXT_HOP.field, NEXT_HOP6.field, NW_TTL, PUNTED.field}),
+    next=("track",),
+    priorities={
+        "prefix": Priority(100, "a segment or a route of the uplink, longer prefixes first", 129),
+        "nowhere": Priority(50, "any other address"),
+    },
+    miss=Miss("only packets for the outside come here"),
+    punts=True,
+    uplink=_next_hop,
+)
+
+
+# -- after the rules: under which address
+
+
+def _undnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    back = (Ct(DNAT_ZONE, emit.table("snat"), nat=Nat()),)
+    for inward in view.inward:
+        for address, l4_port in dict.fromkeys(inward.targets):
+            fields = fields_of(address)
+            source: tuple[Term, ...] = (fields.is_it, fields.source(int(address)))
+            port: tuple[Term, ...] = ()
+            if inward.protocol is not None:
+                port_field = _SOURCE_PORT[inward.protocol]
+                port = (IP_PROTO(inward.protocol), port_field(l4_port or inward.l4_port or 0))
+            yield emit(
+                "answer",
+                (*source, *port, ANSWERING(1)),
+                back,
+                origin=inward.origin,
+                why="an answer to a connection that was led here gets the address that was asked",
+            )
+            # ICMP errors about the connection, of the target's or of ours in its name, tell by their content.
+            for marked in (ANSWERING(1), ADMITTED(1)):
+                yield emit(
+                    "error",
+                    (*source, IP_PROTO(_ICMP_OF[address.version]), marked),
+                    back,
+                    origin=inward.origin,
+                    why="an ICMP error may be about a connection that was led here",
+                )
+            if port:
+                yield emit(
+                    "answer",
+                    (*source, *port, ADMITTED(1)),
+                    back,
+                    origin=inward.origin,
+                    why="a reset in the name of the target is for a connection that was led here",
+                )
+
+
+_ICMP_OF = {4: 1, 6: 58}
+
+UNDNAT = Stage(
+    name="undnat",
+    purpose="Answers of members that a rewrite led to leave under the address that was asked.",
+    matches=frozenset(
+        {ADMITTED.field, ANSWERING.field, ETH_TYPE, IPV4_SRC, IPV6_SRC, IP_PROTO, SCTP_SRC, TCP_SRC, UDP_SRC}
+    ),
+    next=("snat",),
+    priorities={
+        "answer": Priority(200, "from where a rewrite leads"),
+        "error": Priority(100, "ICMP from there"),
+    },
+    miss=Miss("no rewrite led here", goto="snat"),
+    tracks=True,
+    uplink=_undnat,
+)
+
+
+def _snat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    here = NETWORK(view.number)
+    for exchange in view.exchanges:
+        fields = fields_of(exchange.member)
+        yield emit(
+            "exchange",
+            (here, fields.is_it, fields.source(int(exchange.member))),
+            (SetField(fields.source, int(exchange.address)),),
+            goto="leave",
+            origin=exchange.origin,
+            why="outside, this address stands for the member, packet by packet",
+        )
+    for outward in view.outward:
+        fields = fields_of(outward.first)
+        match: tuple[Term, ...] = (here, ORIGIN_NETWORK(outward.network), ANSWERING(0), ADMITTED(0), fields.is_it)
+        if outward.member is not None:
+            match = (*match, fields.source(int(outward.member)))
+        nat = Nat("src", fields.version, int(outward.first), int(outward.last))
+        yield emit(
+            "network" if outward.member is None else "member",
+            match,
+            (Ct(SNAT_ZONE, emit.table("leave"), commit=True, nat=nat),),
+            origin=outward.origin,
+            why="connections of this network leave under an address of the uplink",
+        )
+    for inward in view.inward:
+        yield from _hairpin(emit, inward)
+
+
+def _hairpin(emit: Emit, inward: Inward) -> Iterator[Flow]:
+    """A member that was led to a member gets the answers by way of the router, or would not know them."""
+    fields = BY_VERSION[inward.hairpin.version]
+    led = (NETWORK(inward.network), DNATED(1), fields.is_it)
+    yield emit(
+        "outsider",
+        (*led, ORIGIN_NETWORK(0)),
+        goto="leave",
+        origin=inward.origin,
+        why="who comes from outside keeps the address",
+    )
+    source = int(inward.hairpin)
+    yield emit(
+        "hairpin",
+        (*led, ANSWERING(0)),
+        (
+            Load(FROM_HOST, 0),
+            Ct(SNAT_ZONE, emit.table("leave"), commit=True, nat=Nat("src", fields.version, source, source)),
+        ),
+        origin=inward.origin,
+        why="a member that asked for an outside address is answered from there",
+    )
+
+
+SNAT = Stage(
+    name="snat",
+    purpose="Connections outwards leave under the address that the network has outside.",
+    matches=frozenset(
+        {
+            ADMITTED.field,
+            ANSWERING.field,
+            DNATED.field,
+            ETH_TYPE,
+            IPV4_SRC,
+            IPV6_SRC,
+            NETWORK.field,
+            ORIGIN_NETWORK.field,
+        }
+    ),
+    writes=frozenset({FROM_HOST.field, IPV4_SRC, IPV6_SRC}),
+    next=("leave",),
+    priorities={
+        "exchange": Priority(500, "a member that an outside address stands for, without conntrack"),
+        "member": Priority(400, "a member with an outside address of its own"),
+        "outsider": Priority(300, "from outside, led to a member"),
+        "hairpin": Priority(200, "from a member, led to a member by an outside address"),
+        "network": Priority(100, "any other member"),
+    },
+    miss=Miss("the address stays as it is", goto="leave"),
+    tracks=True,
+    uplink=_snat,
+)
+
+
+# -- the neighbor's MAC
+
+
+def _leave(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    yield emit(
+        "outside",
+        (NETWORK(view.number),),
+        (SetField(ETH_SRC, view.mac.value), SetField(ETH_DST, 0), Resubmit(emit.table("neighbors"))),
+        goto="resolve",
+        origin=view.origin,
+        why="the frame is from the router, for the neighbor that is its next hop",
+    )
+
+
+LEAVE = Stage(
+    name="leave",
+    purpose="Frames for the outside get the MAC of their next hop.",
+    matches=frozenset({NETWORK.field}),
+    writes=frozenset({ETH_DST, ETH_SRC}),
+    next=("neighbors", "resolve", "spread"),
+    priorities={"outside": Priority(100, "for the outside")},
+    miss=Miss("for a member", goto="spread"),
+    uplink=_leave,
+)
+
+NEIGHBORS = Stage(
+    name="neighbors",
+    purpose="Neighbors on uplinks, address to MAC, as learned from ARP and neighbor discovery.",
+    matches=frozenset({NETWORK.field, NEXT_HOP.field, NEXT_HOP6.field}),
+    writes=frozenset({ETH_DST}),
+    next=(),
+    priorities={},
+    miss=Miss("this neighbor has not been heard of"),
+    learns=True,
+)
+
+
+def _resolve(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    yield emit(
+        "unknown",
+        (NETWORK(view.number), ETH_DST(0)),
+        hand_over(Punt.RESOLVE),
+        origin=view.origin,
+        why="the controller asks for the neighbor's MAC, and sends the packet on when the answer comes",
+    )
+
+
+RESOLVE = Stage(
+    name="resolve",
+    purpose="Packets whose next hop has not been heard of wait with the controller.",
+    matches=frozenset({ETH_DST, NETWORK.field}),
+    writes=frozenset({PUNTED.field}),
+    next=("spread",),
+    priorities={"unknown": Priority(100, "no neighbor was found")},
+    miss=Miss("the neighbor is known", goto="spread"),
+    punts=True,
+    uplink=_resolve,
+)
+
+
+def outside_sources(view: UplinkView) -> tuple[Address, ...]:
+    """The addresses under which packets may leave by the uplink, besides those of routed members."""
+    return tuple(dict.fromkeys((*view.answered(), *view.outside_addresses())))

@@ -1,0 +1,205 @@
+"""The rules: one table for each tier, and one more after each rule that only logs. PURE.
+
+A rule from m origins to n targets at p ports takes m + n + p flows where that is fewer than their product: a
+conjunctive match (ovs-fields(7), Conjunctive Match Fields). Rules look at the packet that opened the connection, also
+for its answers, so that each packet of a connection meets the rules that are in force now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import prod
+
+from controller.flow.actions import Action as FlowAction
+from controller.flow.actions import Conjunction, Load
+from controller.flow.fields import (
+    CONJ_ID,
+    CT_NW_PROTO,
+    CT_STATE,
+    CT_TP_DST,
+    CT_TP_SRC,
+    ETH_TYPE,
+    KEEP,
+    ORIGIN_CLASS,
+    ORIGIN_NETWORK,
+    PUNTED,
+    TARGET_CLASS,
+    TARGET_NETWORK,
+    CtState,
+    Field,
+    Punt,
+    Slice,
+    Term,
+)
+from controller.flow.flow import Flow
+from controller.pipeline.classes import Side
+from controller.pipeline.ip_fields import TRACKED, ct_state
+from controller.pipeline.protocols import ICMP, ICMPV6, IPV4, IPV6
+from controller.pipeline.punting import hand_over
+from controller.pipeline.rule_view import RANKS, RULE_TABLES, RuleView
+from controller.pipeline.stage import Emit, Miss, Priority, Stage
+from controller.policy.firewall import Action, OnChange, PortRange, Service
+
+Terms = tuple[Term, ...]
+_NEW = ct_state(CtState.NEW, CtState.INV)
+_KNOWN = ct_state(CtState.TRK, CtState.NEW | CtState.INV)
+_IP_VERSION_OF = {ICMP: ETH_TYPE(IPV4), ICMPV6: ETH_TYPE(IPV6)}
+"""These protocol numbers mean ICMP in one IP version only."""
+
+
+def name_of(table: int | None) -> str:
+    """The stage of a table of rules, or what comes after the last one."""
+    return "default" if table is None else f"rules_{table + 1}"
+
+
+def _alternatives(view: RuleView) -> list[list[Terms]]:
+    """For each dimension that the rule restricts, the conditions of which one must hold."""
+    service = view.rule.service
+    dimensions = [
+        _side(view.origin, ORIGIN_CLASS, ORIGIN_NETWORK),
+        _side(view.target, TARGET_CLASS, TARGET_NETWORK),
+        _services(service),
+    ]
+    if service.source_ports:
+        dimensions.append(_ports(service, service.source_ports, CT_TP_SRC))
+    return [dimension for dimension in dimensions if dimension is not None]
+
+
+def _side(side: Side | None, class_: Slice, network: Slice) -> list[Terms] | None:
+    if side is None:
+        return None
+    return [*((class_(number),) for number in side.classes), *((network(number),) for number in side.networks)]
+
+
+def _services(service: Service) -> list[Terms] | None:
+    if service.protocol is None:
+        return None
+    proto: Terms = (CT_NW_PROTO(service.protocol),)
+    if service.protocol in _IP_VERSION_OF:
+        proto = (_IP_VERSION_OF[service.protocol], *proto)
+    if service.icmp:
+        return [
+            (*proto, CT_TP_SRC(one.type), *(() if one.code is None else (CT_TP_DST(one.code),))) for one in service.icmp
+        ]
+    return _ports(service, service.ports, CT_TP_DST) if service.ports else [proto]
+
+
+def _ports(service: Service, ranges: tuple[PortRange, ...], field: Field) -> list[Terms]:
+    assert service.protocol is not None
+    proto = CT_NW_PROTO(service.protocol)
+    return [(proto, field(value, mask)) if mask else (proto,) for one in ranges for value, mask in port_masks(one)]
+
+
+def port_masks(ports: PortRange) -> Iterator[tuple[int, int]]:
+    """The fewest (value, mask) that hold exactly the ports of a range."""
+    first, last = ports.first, ports.last
+    while first <= last:
+        n_bits = 16 if first == 0 else (first & -first).bit_length() - 1
+        while first + (1 << n_bits) - 1 > last:
+            n_bits -= 1
+        yield first, 0xFFFF >> n_bits << n_bits
+        first += 1 << n_bits
+
+
+def _join(parts: tuple[Terms, ...]) -> Terms:
+    """All conditions of the parts, each once, with what conntrack's fields need."""
+    terms = tuple(dict.fromkeys(term for part in parts for term in part))
+    return (TRACKED, *terms)
+
+
+def _rule(index: int, emit: Emit, view: RuleView) -> Iterator[Flow]:
+    if view.table != index or view.is_void:
+        return
+    dimensions = sorted(_alternatives(view), key=len)
+    single = tuple(dimension[0] for dimension in dimensions if len(dimension) == 1)
+    several = [dimension for dimension in dimensions if len(dimension) > 1]
+    if prod(map(len, several)) <= sum(map(len, several)) + 1:
+        for chosen in product(*several):
+            yield from _decide(emit, view, _join((*single, *chosen)))
+        return
+    number = _conjunction_number(view)
+    several[0] = [_join((*single, terms)) for terms in several[0]]
+    for dimension, alternatives in enumerate(several, 1):
+        for terms in alternatives:
+            yield emit(
+                "rule",
+                _join((terms,)),
+                (Conjunction(number, dimension, len(several)),),
+                rank=view.rank,
+                origin=view.pointer,
+                why="one of the origins, targets or ports that the rule names",
+            )
+    yield from _decide(emit, view, (CONJ_ID(number), TRACKED))
+
+
+def _conjunction_number(view: RuleView) -> int:
+    """As apart as the ranks are: no two rules of a table have the same, and 0 is none."""
+    return view.rank + 1
+
+
+def _decide(emit: Emit, view: RuleView, match: Terms) -> Iterator[Flow]:
+    rule = view.rule
+    actions, goto, why = _decision(view)
+    logs: tuple[FlowAction, ...] = hand_over(Punt.LOG) if rule.log is not None else ()
+
+    def flow(terms: Terms, actions: tuple[FlowAction, ...], why: str) -> Flow:
+        return emit("rule", terms, actions, goto=goto, rank=view.rank, origin=view.pointer, why=why)
+
+    if not logs:
+        yield flow(match, actions, why)
+        return
+    # Lines are about connections, not about packets.
+    rest = tuple(term for term in match if term != TRACKED)
+    yield flow((*rest, _NEW), (*logs, Load(PUNTED, 0), *actions), f"{why}, and a line is written")
+    yield flow((*rest, _KNOWN), actions, why)
+
+
+def _decision(view: RuleView) -> tuple[tuple[FlowAction, ...], str | None, str]:
+    match view.rule.action:
+        case Action.ALLOW:
+            keep = (Load(KEEP, 1),) if view.rule.on_change is OnChange.KEEP else ()
+            return keep, "commit", "the rule allows the connection"
+        case Action.DROP:
+            return (), None, "the rule drops the connection"
+        case Action.REJECT:
+            return hand_over(Punt.REJECT), None, "the rule rejects the connection, and its sender is told"
+        case Action.PASS:
+            return (), name_of(view.onward), "the rule passes the connection on to the next tier"
+        case Action.LOG:
+            return (), name_of(view.table + 1), "the rule looks on, and the next one decides"
+
+
+def _stage(index: int) -> Stage:
+    following = tuple(name_of(table) for table in range(index + 1, RULE_TABLES))
+
+    def rule(emit: Emit, view: RuleView) -> Iterator[Flow]:
+        return _rule(index, emit, view)
+
+    return Stage(
+        name=name_of(index),
+        purpose="Rules, the first that fits decides. Each tier has a table, and so have the rules after one that logs.",
+        matches=frozenset(
+            {
+                CONJ_ID,
+                CT_NW_PROTO,
+                CT_STATE,
+                CT_TP_DST,
+                CT_TP_SRC,
+                ETH_TYPE,
+                ORIGIN_CLASS.field,
+                ORIGIN_NETWORK.field,
+                TARGET_CLASS.field,
+                TARGET_NETWORK.field,
+            }
+        ),
+        writes=frozenset({KEEP.field, PUNTED.field}),
+        next=(*following, "default", "commit"),
+        priorities={"rule": Priority(1, "a rule, each at a priority of its own, in their order", RANKS)},
+        miss=Miss("no rule of this table is about the connection", goto=(*following, "default")[0]),
+        punts=True,
+        rule=rule,
+    )
+
+
+RULES: tuple[Stage, ...] = tuple(_stage(index) for index in range(RULE_TABLES))
