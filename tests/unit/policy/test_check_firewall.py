@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -104,7 +104,7 @@ def test_cycles_are_found_where_a_group_can_reach_itself(graph: dict[str, list[s
     for problem in problems:
         way = problem.message.split(": ")[1].replace("'", "").split(" -> ")
         assert way[0] == way[-1]
-        assert all(after in graph[before] for before, after in itertools.pairwise(way))
+        assert all(after in graph[before] for before, after in pairwise(way))
 
 
 def test_pairs_name_networks_once() -> None:
