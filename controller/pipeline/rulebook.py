@@ -11,6 +11,7 @@ from controller.pipeline.router_view import (
     Exchange,
     Inward,
     Judged,
+    Led,
     Outward,
     RealmView,
     Router,
@@ -63,6 +64,7 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
         between=policy.defaults.inter_network,
         router_mac=policy.defaults.router_mac if routed else None,
         inside=_inside(policy),
+        led=tuple(dict.fromkeys(_led(policy))),
     )
     book = Rulebook(zones, classes, view_rules(policy, classes, groups), realm, _said(policy))
     return before if before == book else book
@@ -221,6 +223,17 @@ def _exchanges(policy: Policy, network: Network) -> Iterator[Exchange]:
         if isinstance(rewrite, OneToOne) and rewrite.stateless and rewrite.network == network.name:
             for member in _addresses(policy, network, rewrite.target, rewrite.address.version):
                 yield Exchange(pointer("rewrites", rewrite.name), network.number, rewrite.address, member)
+
+
+def _led(policy: Policy) -> Iterator[Led]:
+    for network in policy.networks.values():
+        if network.uplink is None:
+            continue
+        for inward in _inward(policy, policy.uplinks[network.uplink], network):
+            for address, l4_port in inward.targets:
+                yield Led(inward.origin, inward.network, address, inward.protocol, l4_port or inward.l4_port)
+        for exchange in _exchanges(policy, network):
+            yield Led(exchange.origin, exchange.network, exchange.member)
 
 
 def rules_for(book: Rulebook, networks: Iterable[Network]) -> Iterator[RuleView]:
