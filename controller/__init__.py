@@ -12,6 +12,9 @@ What happens to a policy document::
 Hosts: `host_plan` says what the Open vSwitch of each managed host is to have, `ovsdb` makes it so and tells what it
 sees; `tunnels` says between which hosts tunnels lie.
 
+What a switch cannot do by itself it hands over: `punts` answers, logs and sends on, `frames` makes the octets;
+`rule_log` and `rule_counters` tell what rules have seen.
+
 `reconcile` turns that crank and holds all state that changes; `store` keeps every revision; `api` and `cli` are how
 people and programs ask; `framework` is the only module that knows Ryu and eventlet; `apps/isolation.py` wires them.
 `policy.meaning` says what a policy means without knowing the pipeline; `proof.evaluate` says what flows do without
@@ -22,7 +25,8 @@ dpid. port: an attachment; ofport: its number. endpoint: a workload's MAC and IP
 observed. network: one isolation domain. vlan: 1 to 4094, at the edge. vni: 24 bits (RFC 7348). shared member: an
 endpoint in several networks. stage: a named step of the pipeline; table: its number. flow: an OpenFlow entry. desired,
 installed: what flows should be there, and are; plan: their difference. bundle: the atomic change (OpenFlow 1.4).
-revision: a stored policy version. learned: known from traffic, by the switch itself.
+revision: a stored policy version. learned: known from traffic, by the switch itself. punt: a packet that a flow hands
+to the controller, and why.
 """
 
 __version__ = "0.1.0"

@@ -447,23 +447,28 @@ class Reconciler:
             revision = bridge.attempted = self._stored.revision
             bridge.installed = installed
             plan = self._compute(bridge.plan_size, bridge.take_plan, installed)
+        found: frozenset[int] | None = None
         if plan or foreign:
-            switch.apply(plan.add, plan.remove, foreign)
+            each = _size(plan) <= VERIFY_EACH_UP_TO
+            verify = [*(flow.cookie for flow in plan.add), *plan.remove] if each else []
+            found = switch.apply(plan.add, plan.remove, foreign, verify)
             self._compute(_size(plan), _carry_out, plan, installed)
         _require_current(bridge, switch)
         bridge.note_change(plan)
-        if plan or foreign:
-            self._verify(switch, installed, plan)
+        if found is not None:
+            self._verify(switch, installed, plan, found)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
 
-    def _verify(self, switch: Switch, installed: set[int], plan: Difference[int, Flow]) -> None:
-        """Ask the switch whether the plan is now empty. Raises SwitchError where it is not."""
+    def _verify(self, switch: Switch, installed: set[int], plan: Difference[int, Flow], found: frozenset[int]) -> None:
+        """Whether the plan is now empty, as the switch says. Raises SwitchError where it is not.
+
+        found: of the plan's flows those that it has; a large plan is held against all that it has.
+        """
         if _size(plan) <= VERIFY_EACH_UP_TO:
             added = {flow.cookie for flow in plan.add}
-            found = switch.find_flows([*added, *plan.remove])
             missing, left = len(added - found), len(found - added)
         else:
             missing, left = self._loop.in_thread(_compare, installed, switch.read_flows().cookies)

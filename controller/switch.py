@@ -90,8 +90,18 @@ class Switch(Protocol):
         """Which of these cookies are installed; cost grows with the number asked for, not with what is installed."""
         ...
 
-    def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
-        """One bundle: removals by cookie, then additions; all of it in force at its end or, with SwitchError, none."""
+    def apply(
+        self,
+        add: Sequence[Flow],
+        remove: Sequence[int],
+        foreign: Sequence[ForeignFlow] = (),
+        verify: Collection[int] = (),
+    ) -> frozenset[int]:
+        """One bundle: removals by cookie, then additions; all of it in force at its end or, with SwitchError, none.
+
+        Returns which of the cookies in `verify` are installed then, as `find_flows` would, without another round trip;
+        where only they could not be had, SwitchError says that they were being looked for.
+        """
         ...
 
     def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:

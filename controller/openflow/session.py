@@ -10,7 +10,7 @@ rest; so a barrier stands before the commit, and one error is enough to discard 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -42,6 +42,7 @@ from controller.openflow.exchange import CHUNK_BYTES, Channel, Exchange
 from controller.openflow.packets import decode_packet_in, encode_packet_out
 from controller.openflow.pending import AnswerTimeout, MakeWaiter, Request, TakeReply
 from controller.openflow.protocol import BundleControl, Message, MeterCommand, Multipart
+from controller.openflow.search import Search
 from controller.switch import FlowDump, ForeignFlow, PacketIn
 
 LOG = logging.getLogger(__name__)
@@ -253,18 +254,9 @@ class Session:
         return FlowDump(frozenset(cookies), n_learned, tuple(foreign))
 
     def find_flows(self, cookies: Collection[int]) -> frozenset[int]:
-        wanted = tuple(cookies)
-        found: set[int] = set()
-        n_open = len(wanted)
-
-        def take(part: bytes) -> bool:
-            nonlocal n_open
-            found.update(cookie for cookie, *_ in decode_flow_stats(part))
-            n_open -= not has_more(part)
-            return n_open == 0
-
-        self._ask_by_cookie(wanted, _of_kind(Multipart.FLOW, take), "looking for")
-        return frozenset(found.intersection(wanted))
+        search = Search(cookies)
+        self._ask_by_cookie(search.cookies, _of_kind(Multipart.FLOW, search.take), Search.WHAT)
+        return search.found
 
     def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
         wanted = None if cookies is None else tuple(cookies)
@@ -298,10 +290,16 @@ class Session:
     def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
         self._exchange.send((encode_packet_out(actions, frame, 0),))
 
-    def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
+    def apply(
+        self,
+        add: Sequence[Flow],
+        remove: Sequence[int],
+        foreign: Sequence[ForeignFlow] = (),
+        verify: Collection[int] = (),
+    ) -> frozenset[int]:
         changes = Changes(tuple(remove), tuple(foreign), tuple(add))
         if not len(changes):
-            return
+            return self.find_flows(verify)
         self._bundles = self._bundles % MAX_BUNDLE + 1
         bundle = self._bundles
         with (
@@ -321,11 +319,20 @@ class Session:
             except Exception:
                 self._discard(bundle)
                 raise
-            self._commit(bundle, changes, gathered)
+            search = Search(verify)
+            with self._exchange.opened(max(len(search.cookies), 1), _of_kind(Multipart.FLOW, search.take)) as looking:
+                self._commit(bundle, changes, gathered, search.messages(looking.first))
+                if search.cookies:
+                    looking.wait(self._exchange.timeout_s, f"{Search.WHAT} {len(search.cookies)} flows")
+            return search.found
 
-    def _commit(self, bundle: int, changes: Changes, gathered: Request) -> None:
+    def _commit(self, bundle: int, changes: Changes, gathered: Request, behind: Iterable[bytes]) -> None:
+        """behind: what is sent with it; the switch answers in order."""
+        step = BundleControl.COMMIT_REQUEST
         try:
-            self._control(BundleControl.COMMIT_REQUEST, bundle)
+            with self._exchange.opened(1, _is_step(step)) as committed:
+                self._exchange.send(chain((requests.bundle_control(step, bundle, committed.first),), behind))
+                committed.wait(self._exchange.timeout_s, "bundle commit")
         except AnswerTimeout as error:
             # Whether the bundle is in force is not known, and this method promises that it is known: a new connection
             # begins with a dump.

@@ -48,23 +48,12 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Led:
-    """Where a rewrite leads from the outside: a member's address, with a port or whatever it is (None)."""
-
-    origin: str
-    network: int
-    address: Address
-    protocol: int | None = None
-    l4_port: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RealmView:
     """What all bridges know alike of rules and routers.
 
     prefixes: with the class of their addresses. pairs: (origin, target, decision), by Network.number; 0: the outside.
     between: what becomes of connections between two networks otherwise. router_mac: None where nothing is routed.
-    inside: the prefixes of the networks. led: what rewrites let in, wherever the member and the uplink are.
+    inside: the prefixes of the networks. led: where rewrites lead to from outside.
     """
 
     prefixes: tuple[tuple[Cidr, int], ...] = ()
@@ -73,6 +62,17 @@ class RealmView:
     router_mac: Mac | None = None
     inside: tuple[Cidr, ...] = ()
     led: tuple[Led, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Led:
+    """A member's address, and what of it the outside reaches by a rewrite. protocol, l4_port: None: everything."""
+
+    origin: str
+    network: int
+    address: Address
+    protocol: int | None
+    l4_port: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,18 @@ def _said(policy: Policy) -> tuple[object, ...]:
     )
 
 
+def _led(policy: Policy) -> Iterator[Led]:
+    for network in policy.networks.values():
+        if network.uplink is None:
+            continue
+        for inward in _inward(policy, policy.uplinks[network.uplink], network):
+            for address, l4_port in inward.targets:
+                port = None if inward.protocol is None else l4_port or inward.l4_port
+                yield Led(inward.origin, inward.network, address, inward.protocol, port)
+        for exchange in _exchanges(policy, network):
+            yield Led(exchange.origin, exchange.network, exchange.member, None, None)
+
+
 def _inside(policy: Policy) -> tuple[Cidr, ...]:
     return tuple(dict.fromkeys(cidr for network in policy.networks.values() for cidr in network.cidrs))
 
@@ -223,17 +235,6 @@ def _exchanges(policy: Policy, network: Network) -> Iterator[Exchange]:
         if isinstance(rewrite, OneToOne) and rewrite.stateless and rewrite.network == network.name:
             for member in _addresses(policy, network, rewrite.target, rewrite.address.version):
                 yield Exchange(pointer("rewrites", rewrite.name), network.number, rewrite.address, member)
-
-
-def _led(policy: Policy) -> Iterator[Led]:
-    for network in policy.networks.values():
-        if network.uplink is None:
-            continue
-        for inward in _inward(policy, policy.uplinks[network.uplink], network):
-            for address, l4_port in inward.targets:
-                yield Led(inward.origin, inward.network, address, inward.protocol, l4_port or inward.l4_port)
-        for exchange in _exchanges(policy, network):
-            yield Led(exchange.origin, exchange.network, exchange.member)
 
 
 def rules_for(book: Rulebook, networks: Iterable[Network]) -> Iterator[RuleView]:

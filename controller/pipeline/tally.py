@@ -28,7 +28,7 @@ def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[
 
     compare(before.bridge, after.bridge)
     compare(before.shared.flows, after.shared.flows)
-    if before.segments is after.segments:
+    if before.segments is after.segments and before.others is after.others:
         return gone, new
     for name in chain(after.segments, (name for name in before.segments if name not in after.segments)):
         old, now = before.segments.get(name), after.segments.get(name)

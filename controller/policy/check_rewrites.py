@@ -145,6 +145,7 @@ def _check_targets(place: Place) -> Iterator[Problem]:
     if version is not None and version not in masquerade_of(uplink):
         key = next(key for key, _ in _outside_addresses(rewrite))
         yield rules.UPLINK_VERSION.problem((*at, key), uplink=uplink.name, version=version)
+        return
     common = frozenset(masquerade_of(uplink))
     sound = True
     for endpoint in place.endpoints:
@@ -193,7 +194,8 @@ def _check_taken(place: Place, taken: _Taken) -> Iterator[Problem]:
                 if other != name:
                     yield rules.FORWARD_TWICE.problem((*at, "l4_port"), address=address, port=port, other=other)
                 elif owner is not None:
-                    yield rules.ADDRESS_TWICE.problem((*at, "address"), address=address, other=owner)
+                    where = "l4_port" if rewrite.address is None else "address"
+                    yield rules.ADDRESS_TWICE.problem((*at, where), address=address, other=owner)
         case Forward():
             for address in _led(place):
                 yield from _take_whole(address, name, taken)

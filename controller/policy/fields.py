@@ -72,7 +72,7 @@ class Fields:
             if value is None:
                 continue
             if value in found:
-                self.say(f"{value} stands in the list twice", "write it once", key, index)
+                self.say(f"{item} stands in the list twice", "write it once", key, index)
             found[value] = None
         return tuple(found)
 

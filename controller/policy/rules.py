@@ -95,9 +95,7 @@ TAG_TWICE = Rule(
 )
 
 GATEWAY_OUTSIDE = Rule("gateway {address} is outside all cidrs of {network}", "choose an address in {cidrs}")
-GATEWAY_TAKEN = Rule(
-    "{address} belongs to endpoint {endpoint}, and is the gateway", "a gateway has an address of its own"
-)
+GATEWAY_TAKEN = Rule("gateway {address} belongs to endpoint {endpoint}", "an address that no member has")
 IP_OF_GATEWAY = Rule("{address} is the gateway of network {network}", "choose another one")
 ROUTED_TWICE = Rule(
     "{address} in network {network} is also that of endpoint {other} in network {other_network}, and a router leads to "

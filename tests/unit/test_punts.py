@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from controller.control import RuleEvent
 from controller.directory import Directory, PuntView, rule_in
-from controller.errors import SwitchError
+from controller.errors import CompileError, SwitchError
 from controller.flow.actions import Action, Load, Output, Resubmit, SetField
 from controller.flow.fields import (
     ADMITTED,
@@ -145,12 +145,12 @@ class FakeSwitch:
 
     def __init__(self) -> None:
         self.alive = True
-        self.failing = False
+        self.failing: Exception | None = None
         self.sent: list[tuple[tuple[Action, ...], bytes]] = []
 
     def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
-        if self.failing:
-            raise SwitchError("the connection is gone")
+        if self.failing is not None:
+            raise self.failing
         self.sent.append((actions, frame))
 
 
@@ -497,17 +497,20 @@ def test_the_queue_has_an_end_in_octets_too() -> None:
     assert bench.punts.dropped == 100 - QUEUED_BYTES // 65_000
 
 
-def test_a_switch_that_has_gone_gets_nothing_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [SwitchError("the connection is gone"), CompileError("70000 octets")])
+def test_a_switch_that_has_gone_gets_nothing_and_stops_nothing(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     bench = Bench()
     bench.switch.alive = False
     bench.put(punt(Punt.REJECT, tcp(WEB1, WEB2, 2, 1), network=PLAIN.number))
     bench.loop.run()
-    bench.switch.alive, bench.switch.failing = True, True
+    bench.switch.alive, bench.switch.failing = True, error
     bench.put(punt(Punt.REJECT, tcp(WEB1, WEB2, 2, 1), network=PLAIN.number))
     with caplog.at_level(logging.WARNING, "tripoint.punts"):
         bench.loop.run()
-    assert "the connection is gone" in caplog.text
-    bench.switch.failing = False
+    assert str(error) in caplog.text
+    bench.switch.failing = None
     bench.put(punt(Punt.REJECT, tcp(WEB1, WEB2, 2, 1), network=PLAIN.number))
     bench.loop.run()
     assert len(bench.sent()) == 1

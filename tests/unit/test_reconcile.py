@@ -69,7 +69,13 @@ class FakeSwitch:
     def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
         self.packets.append((actions, frame))
 
-    def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
+    def apply(
+        self,
+        add: Sequence[Flow],
+        remove: Sequence[int],
+        foreign: Sequence[ForeignFlow] = (),
+        verify: Collection[int] = (),
+    ) -> frozenset[int]:
         if self.refuse:
             raise SwitchError(self.refuse)
         self.changes.append((len(add), len(remove)))
@@ -77,6 +83,7 @@ class FakeSwitch:
             del self.flows[cookie]
         self.flows.update((flow.cookie, flow) for flow in add)
         self.foreign = [flow for flow in self.foreign if flow not in foreign]
+        return self.find_flows(verify)
 
     def close(self, reason: str) -> None:
         self.alive = False
@@ -276,9 +283,16 @@ def test_switch_that_lies_about_success_is_found_out(store: Store) -> None:
     reconciler = make(store)
 
     class Liar(FakeSwitch):
-        def apply(self, add: Sequence[Flow], remove: Sequence[int], foreign: Sequence[ForeignFlow] = ()) -> None:
+        def apply(
+            self,
+            add: Sequence[Flow],
+            remove: Sequence[int],
+            foreign: Sequence[ForeignFlow] = (),
+            verify: Collection[int] = (),
+        ) -> frozenset[int]:
             if self.refuse:
                 raise SwitchError(self.refuse)
+            return self.find_flows(verify)
 
     liar = Liar(p1=1)
     liar.refuse = "not yet"

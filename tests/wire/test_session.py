@@ -276,6 +276,30 @@ def test_find_flows_waits_for_the_last_part_of_every_answer() -> None:
     assert {message[40:48] for message in held} == {b"\xff" * 8}
 
 
+def test_what_is_to_be_verified_is_asked_behind_the_commit_without_waiting_for_its_answer() -> None:
+    gone, held = FLOW.cookie ^ 1, list[bytes]()
+
+    def answer(message: bytes) -> list[bytes]:
+        commit = message[1] == Message.BUNDLE_CONTROL and message[13] == BundleControl.COMMIT_REQUEST
+        if not (commit or message[1] == Message.MULTIPART_REQUEST):
+            return agree(message)
+        held.append(message)
+        if len(held) < 3:
+            return []
+        first, second, third = held
+        return [*agree(first), sw.flow_stats(sw.flow_entry(FLOW.cookie), xid=xid_of(second)),
+                sw.flow_stats(xid=xid_of(third))]  # fmt: skip
+
+    assert Played(answer).session.apply([FLOW], [gone], verify=[FLOW.cookie, gone]) == {FLOW.cookie}
+
+
+def test_what_cannot_be_verified_is_an_error_and_no_reason_to_hang_up() -> None:
+    played = Played(agree, timeout_s=0.01)
+    with pytest.raises(SwitchError, match="looking for 1 flows"):
+        played.session.apply([FLOW], [], verify=[FLOW.cookie])
+    assert played.session.alive
+
+
 def test_find_flows_does_not_end_without_a_last_part() -> None:
     held: list[bytes] = []
 

@@ -174,6 +174,17 @@ def test_find_flows_finds_what_is_installed_and_nothing_else(connection: Connect
     assert session.find_flows([]) == frozenset()
 
 
+def test_what_is_verified_with_a_change_is_what_is_installed_after_it(connection: Connection) -> None:
+    session = connection.session
+    old, new = [make(number) for number in range(50)], [make(number) for number in range(50, 100)]
+    asked = [flow.cookie for flow in (*old, *new)]
+    assert session.apply(old, (), verify=asked) == cookies(*old)
+    for _ in range(10):
+        assert session.apply(new, [flow.cookie for flow in old], verify=asked) == cookies(*new)
+        assert session.apply(old, [flow.cookie for flow in new], verify=asked) == cookies(*old)
+    assert session.apply((), (), verify=asked) == cookies(*old)
+
+
 def test_five_thousand_flows_there_and_back(connection: Connection) -> None:
     session = connection.session
     flows = [make(number, table) for number in range(2500) for table in (1, 2)]

@@ -53,7 +53,7 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
             f"the default of this pair of networks is to {decision.value}",
         )
     for led in view.led:
-        yield _let_in(emit, led)
+        yield _led(emit, led)
     yield emit(
         "network",
         (ORIGIN_NETWORK(OUTSIDE), TARGET_NETWORK(OUTSIDE)),
@@ -72,21 +72,6 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
     )
 
 
-def _let_in(emit: Emit, led: Led) -> Flow:
-    """What a rewrite leads in is not refused for want of a rule, on no bridge that it passes."""
-    fields = fields_of(led.address)
-    match: tuple[Term, ...] = (
-        ORIGIN_NETWORK(OUTSIDE),
-        TARGET_NETWORK(led.network),
-        TRACKED,
-        fields.is_it,
-        fields.target(int(led.address)),
-    )
-    if led.protocol is not None:
-        match = (*match, CT_NW_PROTO(led.protocol), CT_TP_DST(led.l4_port or 0))
-    return emit("led", match, goto="commit", origin=led.origin, why="a rewrite leads here from the outside")
-
-
 def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     if view.judged is None:
         return
@@ -101,6 +86,21 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
             match = (ORIGIN_NETWORK(origin), TARGET_NETWORK(target))
             why = f"{where} the default is to {decision.value}"
             yield _decide(emit, "network", match, decision, view.origin, why)
+
+
+def _led(emit: Emit, led: Led) -> Flow:
+    """What a rewrite leads in is not refused for want of a rule, on whichever host the member is."""
+    fields = fields_of(led.address)
+    match: tuple[Term, ...] = (
+        ORIGIN_NETWORK(OUTSIDE),
+        TARGET_NETWORK(led.network),
+        TRACKED,
+        fields.is_it,
+        fields.target(int(led.address)),
+    )
+    if led.protocol is not None:
+        match = (*match, CT_NW_PROTO(led.protocol), CT_TP_DST(led.l4_port or 0))
+    return emit("led", match, goto="commit", origin=led.origin, why="a rewrite leads here from the outside")
 
 
 DEFAULT = Stage(

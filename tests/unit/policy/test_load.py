@@ -13,7 +13,7 @@ from controller.errors import PolicyError, Problem
 from controller.mac import Mac
 from controller.policy.fields import LATER
 from controller.policy.findings import Nearest
-from controller.policy.load import KEYS, load, read
+from controller.policy.load import DOCUMENT_KEYS, KEYS, load, read
 from controller.policy.model import (
     API_VERSION,
     Attach,
@@ -189,24 +189,24 @@ def test_unknown_key_like_no_other_lists_the_known_ones() -> None:
     assert one_problem(document(qqq=1)) == (
         "/qqq",
         "the key 'qqq' is unknown",
-        "known are: apiVersion, defaults, hosts, overlay, networks, endpoints",
+        f"known are: {', '.join(DOCUMENT_KEYS)}",
     )
 
 
-@pytest.mark.parametrize("key", ["groups", "filters", "tiers", "rules", "rewrites"])
+@pytest.mark.parametrize("key", ["filters"])
 def test_sections_that_do_not_exist_yet_say_so(key: str) -> None:
     assert key in LATER
     assert one_problem(document(**{key: {}}))[::2] == (f"/{key}", "this version does not have it yet")
 
 
-@pytest.mark.parametrize("key", KEYS["defaults"])
-def test_defaults_have_one_value_each(key: str) -> None:
+@pytest.mark.parametrize("key", ["intra_network", "inter_network", "port_security"])
+def test_defaults_are_closed_choices(key: str) -> None:
     path, message, _ = one_problem(document(defaults={key: "other"}))
     assert path == f"/defaults/{key}"
     assert message.startswith("'other' is not one of: ")
 
 
-@pytest.mark.parametrize("kind", ["hosts", "networks", "endpoints"])
+@pytest.mark.parametrize("kind", ["hosts", "networks", "endpoints", "uplinks", "groups"])
 @pytest.mark.parametrize("section", [None, [], "x", 3])
 def test_sections_are_mappings(kind: str, section: object) -> None:
     assert one_problem(document(**{kind: section}))[0] == f"/{kind}"
@@ -245,7 +245,9 @@ def test_a_network_has_a_vlan_or_a_vni() -> None:
     assert load(document(networks={"green": {"vni": 1}})).networks["green"].vlan is None
 
 
-@pytest.mark.parametrize(("key", "value"), [("mode", "nat"), ("members", "closed"), ("members", True), ("mode", None)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("mode", "bridge"), ("members", "closed"), ("members", True), ("mode", None)]
+)
 def test_choices_are_closed(key: str, value: object) -> None:
     assert one_problem(network(**{key: value}))[0] == f"/networks/green/{key}"
 
@@ -487,7 +489,7 @@ def test_read_returns_what_is_sound_beside_the_problems() -> None:
     draft = read(document(networks={"green": {"vlan": 10}, "pink": {"vlan": 0}}, endpoints={"web1": ENDPOINT}))
     assert list(draft.policy.networks) == ["green"]
     assert list(draft.policy.endpoints) == ["web1"]
-    assert draft.networks == {"green", "pink"}
+    assert draft.names.networks == {"green", "pink"}
     assert [problem.path for problem in draft.problems] == ["/networks/pink/vlan"]
 
 
@@ -513,7 +515,20 @@ SCALARS = (
     | st.integers()
     | st.floats()
     | st.text(max_size=8)
-    | st.sampled_from(["green", "10.0.0.1", "10.0.0.0/24", "02:00:00:00:00:01", "tagged", "open", API_VERSION])
+    | st.sampled_from(
+        [
+            "green",
+            "10.0.0.1",
+            "10.0.0.0/24",
+            "02:00:00:00:00:01",
+            "tagged",
+            "open",
+            "any",
+            "80-90",
+            "3/min",
+            API_VERSION,
+        ]
+    )
 )
 VALUES = st.recursive(
     SCALARS,
@@ -528,13 +543,31 @@ def named(keys: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+def listed(keys: tuple[str, ...]) -> st.SearchStrategy[list[Any]]:
+    """Objects in a list; many have their name, and a type or action that leads further."""
+    known = {
+        "name": st.sampled_from(["a", "b"]) | SCALARS,
+        "type": st.sampled_from(["masquerade", "snat", "dnat", "forward", "one_to_one"]),
+        "action": st.sampled_from(["allow", "log", "reject"]),
+        "proto": st.sampled_from(["tcp", "icmp", "icmpv6", 6, 300]),
+        "to": st.sampled_from(["green:80", "any", "outside", "10.0.0.1-10.0.9.9", "10.0.0.9-10.0.0.1"]) | VALUES,
+    }
+    one = st.fixed_dictionaries({}, optional={key: known.get(key, VALUES) for key in keys})
+    return st.lists(one | VALUES, max_size=3)
+
+
 NEAR_POLICIES = st.fixed_dictionaries(
     {"apiVersion": st.just(API_VERSION)},
     optional={
         "hosts": named(KEYS["hosts"]),
         "networks": named(KEYS["networks"]),
         "endpoints": named(KEYS["endpoints"]),
-        "defaults": VALUES,
+        "uplinks": named(KEYS["uplinks"]),
+        "groups": named(KEYS["groups"]),
+        "tiers": st.lists(st.sampled_from(["a", "b"]) | SCALARS, max_size=3) | VALUES,
+        "rules": listed(KEYS["rules"]),
+        "rewrites": listed(KEYS["rewrites"]),
+        "defaults": st.dictionaries(st.sampled_from(KEYS["defaults"]), VALUES | listed(KEYS["defaults.pairs"])),
     },
 )
 
