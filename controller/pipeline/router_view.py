@@ -106,12 +106,13 @@ class Inward:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An outside address and a member's stand for each other, packet by packet."""
+    """An outside address and a member's stand for each other, packet by packet. hairpin: as of `Inward`."""
 
     origin: str
     network: int
     address: Address
     member: Address
+    hairpin: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,9 @@ class UplinkView:
             yield from (type(outward.first)(value) for value in range(first, last + 1))
         for inward in self.inward:
             yield from (inward.address, inward.hairpin)
+        for exchange in self.exchanges:
+            if exchange.hairpin != exchange.address:
+                yield exchange.hairpin
 
     def answered(self) -> tuple[Address, ...]:
         """The addresses on its segments for which the switch answers."""
