@@ -147,7 +147,12 @@ class Stand:
         # Not a daemon: one that changes its own rights would outlive a runner that was killed (prctl(2)).
         words = ["dnsmasq", "--no-daemon", "--log-dhcp", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]
         words += [f"--dhcp-leasefile={here}/leases-{random.randrange(1 << 32):08x}"]
-        words += [f"--interface={self.device(point)}", "--except-interface=lo", "--bind-interfaces", "--domain=lab.test"]
+        words += [
+            f"--interface={self.device(point)}",
+            "--except-interface=lo",
+            "--bind-interfaces",
+            "--domain=lab.test",
+        ]
         words += [f"--host-record=www.lab.test,{prefix}.3", f"--dhcp-range={prefix}.0,static,255.255.255.0,2m"]
         words += [f"--dhcp-host={self.mac(name)},{ip}" for name, ip in leases.items()]
         return self.program(node, *words, ready="started, version")
