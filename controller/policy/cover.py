@@ -51,31 +51,32 @@ class PeerCovers:
         self._united: list[ResolvedGroup] = []
         self._anybody: list[int] = []
         self._by_endpoint: dict[str, list[int]] = {}
+        self._naming: dict[str, list[int]] = {}
+        self._with: dict[str, frozenset[int]] = {}
         self._by_network: dict[str, list[int]] = {}
         self._outside: list[int] = []
         self._coverers: dict[int, frozenset[int]] = {}
         by_cidr: dict[Cidr, list[int]] = {}
-        naming: dict[str, list[int]] = {}
         for each in dict.fromkeys(peers):
             number = self._numbers[each] = len(self._united)
             self._united.append(unite(each, groups))
             if each.anybody:
                 self._anybody.append(number)
             for name in each.groups:
-                naming.setdefault(name, []).append(number)
-            self._enter(each.endpoints, each.networks, each.outside, [number])
+                self._naming.setdefault(name, []).append(number)
+            for endpoint in each.endpoints:
+                self._by_endpoint.setdefault(endpoint, []).append(number)
+            self._enter(each.networks, each.outside, [number])
             for cidr in each.cidrs:
                 by_cidr.setdefault(cidr, []).append(number)
-        for name, namers in naming.items():
+        for name, namers in self._naming.items():
             group = groups[name]
-            self._enter(group.endpoints, group.networks, group.outside, namers)
+            self._enter(group.networks, group.outside, namers)
             for cidr in (cidr for block in group.blocks for cidr in block.cidrs):
                 by_cidr.setdefault(cidr, []).extend(namers)
         self._by_cidr = Prefixes(by_cidr.items())
 
-    def _enter(self, endpoints: Iterable[str], networks: Iterable[str], outside: bool, namers: list[int]) -> None:
-        for name in endpoints:
-            self._by_endpoint.setdefault(name, []).extend(namers)
+    def _enter(self, networks: Iterable[str], outside: bool, namers: list[int]) -> None:
         for name in networks:
             self._by_network.setdefault(name, []).extend(namers)
         if outside:
@@ -111,10 +112,18 @@ class PeerCovers:
         if not narrow.endpoints:
             return set()
         endpoint = self._endpoints[min(narrow.endpoints)]
-        found = set(self._by_endpoint.get(endpoint.name, ()))
+        found = set(self._with_endpoint(endpoint.name))
         found.update(self._by_network.get(endpoint.networks[0], ()))
         if endpoint.ips:
             found.update(self._holding(endpoint.ips[0]))
+        return found
+
+    def _with_endpoint(self, name: str) -> frozenset[int]:
+        """Those that name the endpoint, or a group that has it."""
+        found = self._with.get(name)
+        if found is None:
+            namers = (one for group, one in self._naming.items() if name in self._groups[group].endpoints)
+            found = self._with[name] = frozenset(self._by_endpoint.get(name, ())).union(*namers)
         return found
 
     def _holding(self, address: Address) -> Iterable[int]:
