@@ -53,7 +53,7 @@ class RealmView:
 
     prefixes: with the class of their addresses. pairs: (origin, target, decision), by Network.number; 0: the outside.
     between: what becomes of connections between two networks otherwise. router_mac: None where nothing is routed.
-    inside: the prefixes of the networks.
+    inside: the prefixes of the networks. routed: those of routed ones. led: where rewrites lead to from outside.
     """
 
     prefixes: tuple[tuple[Cidr, int], ...] = ()
@@ -61,6 +61,19 @@ class RealmView:
     between: Decision = Decision.DROP
     router_mac: Mac | None = None
     inside: tuple[Cidr, ...] = ()
+    routed: tuple[Cidr, ...] = ()
+    led: tuple[Led, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Led:
+    """A member's address, and what of it the outside reaches by a rewrite. protocol, l4_port: None: everything."""
+
+    origin: str
+    network: int
+    address: Address
+    protocol: int | None
+    l4_port: int | None
 
 
 @dataclass(frozen=True, slots=True)

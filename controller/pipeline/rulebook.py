@@ -11,6 +11,7 @@ from controller.pipeline.router_view import (
     Exchange,
     Inward,
     Judged,
+    Led,
     Outward,
     RealmView,
     Router,
@@ -66,7 +67,9 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
         ),
         between=policy.defaults.inter_network,
         router_mac=policy.defaults.router_mac if routed else None,
-        inside=_inside(policy),
+        inside=_inside(policy.networks.values()),
+        routed=_inside(network for network in policy.networks.values() if network.routed),
+        led=tuple(dict.fromkeys(_led(policy))),
     )
     rules = view_rules(policy, classes, groups.means, before.rules)
     return Rulebook(zones, classes, rules, before.realm if realm == before.realm else realm, _said(policy), groups)
@@ -83,8 +86,20 @@ def _said(policy: Policy) -> tuple[object, ...]:
     )
 
 
-def _inside(policy: Policy) -> tuple[Cidr, ...]:
-    return tuple(dict.fromkeys(cidr for network in policy.networks.values() for cidr in network.cidrs))
+def _led(policy: Policy) -> Iterator[Led]:
+    for network in policy.networks.values():
+        if network.uplink is None:
+            continue
+        for inward in _inward(policy, policy.uplinks[network.uplink], network):
+            for address, l4_port in inward.targets:
+                port = None if inward.protocol is None else l4_port or inward.l4_port
+                yield Led(inward.origin, inward.network, address, inward.protocol, port)
+        for exchange in _exchanges(policy, network):
+            yield Led(exchange.origin, exchange.network, exchange.member, None, None)
+
+
+def _inside(networks: Iterable[Network]) -> tuple[Cidr, ...]:
+    return tuple(dict.fromkeys(cidr for network in networks for cidr in network.cidrs))
 
 
 def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
@@ -121,13 +136,14 @@ def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
     networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
     mine = set(_prefixes(uplink))
     others = (cidr for other in policy.uplinks.values() if other is not uplink for cidr in _prefixes(other))
+    inside = _inside(policy.networks.values())
     router_mac = policy.defaults.router_mac
     return UplinkView(
         uplink,
         port,
         uplink.mac or router_mac,
         router_mac,
-        refused=tuple(dict.fromkeys((*_inside(policy), *(cidr for cidr in others if cidr not in mine)))),
+        refused=tuple(dict.fromkeys((*inside, *(cidr for cidr in others if cidr not in mine)))),
         behind_nat=tuple(cidr for network in networks if network.mode is Mode.NAT for cidr in network.cidrs),
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),

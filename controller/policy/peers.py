@@ -20,7 +20,7 @@ class Block(NamedTuple):
     excluded: tuple[Cidr, ...] = ()
 
     def holds(self, address: Address) -> bool:
-        return _in_any(address, self.cidrs) and not _in_any(address, self.excluded)
+        return in_any(address, self.cidrs) and not in_any(address, self.excluded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def selects(
         or network in peers.networks
         or (peers.outside and network == OUTSIDE)
         or (endpoint is not None and endpoint in peers.endpoints)
-        or (address is not None and _in_any(address, peers.cidrs))
+        or (address is not None and in_any(address, peers.cidrs))
         or any(groups[name].selects(network, address, endpoint) for name in peers.groups)
     )
 
@@ -170,5 +170,6 @@ def _index_labels(
     return {pair: frozenset(names) for pair, names in found.items()}
 
 
-def _in_any(address: Address, cidrs: tuple[Cidr, ...]) -> bool:
+def in_any(address: Address, cidrs: tuple[Cidr, ...]) -> bool:
+    """Whether one of the prefixes holds the address."""
     return any(cidr.version == address.version and address in cidr for cidr in cidrs)

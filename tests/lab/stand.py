@@ -29,11 +29,21 @@ from topologies.backlog import Ports
 from topologies.capture import packet_socket, receive
 from topologies.judge import GRACE_S
 from topologies.load import parse
+from topologies.rest import Rest
 from topologies.runner import bring_up
 from topologies.spec import End, Lab
 from topologies.traffic import canary, mark_bytes
 
-PROGRAMS = {"dnsmasq": "dnsmasq-base", "busybox": "busybox", "curl": "curl", "iperf3": "iperf3", "ping": "iputils-ping"}
+PROGRAMS = {
+    "dnsmasq": "dnsmasq-base",
+    "busybox": "busybox",
+    "curl": "curl",
+    "iperf3": "iperf3",
+    "ping": "iputils-ping",
+    "iptables": "iptables",
+    "ssh": "openssh-client",
+    "sshd": "openssh-server",
+}
 """Program -> Debian package."""
 PATIENCE_S = 10.0
 SOL_PACKET, PACKET_STATISTICS = 263, 6
@@ -70,11 +80,29 @@ class Stand:
 
     def __post_init__(self) -> None:
         self.lab = self.record.lab
-        ends = tuple(e.name for link in self.lab.links for e in (link.a, link.b) if e.owner in self.lab.bridges)
-        self.ports = Ports({self.record.namespaces["switch"]: ends})
+        ends: dict[str, list[str]] = {}
+        for end in (end for link in self.lab.links for end in (link.a, link.b) if end.owner in self.lab.bridges):
+            ends.setdefault(self.namespace(end), []).append(end.name)
+        self.ports = Ports({namespace: tuple(names) for namespace, names in ends.items()})
+
+    def namespace(self, end: End) -> str:
+        bridge = self.lab.bridges.get(end.owner)
+        return self.record.namespaces[end.owner if bridge is None else bridge.node]
+
+    @property
+    def rest(self) -> Rest:
+        """The lab's controller."""
+        return Rest(self.record.controller)
 
     def mac(self, node: str) -> str:
-        return self.lab.nodes[node].interfaces[0].mac
+        return self.lab.points(node)[0].mac
+
+    def device(self, node: str) -> str:
+        """The first of its interfaces, or the bridge's own port."""
+        return self.lab.points(node)[0].device
+
+    def address(self, node: str, version: int = 4) -> str:
+        return str(self.lab.points(node)[0].address(version))
 
     def place(self, node: str) -> Path:
         """A directory for one node's files."""
@@ -109,17 +137,18 @@ class Stand:
 
     # -- DHCP --------------------------------------------------------------------------------------------------------
 
-    def dnsmasq(self, node: str, **leases: str) -> contextlib.AbstractContextManager[Log]:
-        """A server for DHCP and DNS at node; leases: node -> address, and nobody else gets one.
+    def dnsmasq(self, point: str, **leases: str) -> contextlib.AbstractContextManager[Log]:
+        """A server for DHCP and DNS at a node or a point; leases: node -> address, and nobody else gets one.
 
-        www.lab.test is 192.168.5.3.
+        www.lab.test is the address that ends in 3.
         """
+        node, prefix = point.partition(":")[0], self.address(point).rpartition(".")[0]
         here = self.place(node)
         # Not a daemon: one that changes its own rights would outlive a runner that was killed (prctl(2)).
         words = ["dnsmasq", "--no-daemon", "--log-dhcp", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]
         words += [f"--dhcp-leasefile={here}/leases-{random.randrange(1 << 32):08x}"]
-        words += ["--interface=eth0", "--except-interface=lo", "--bind-interfaces", "--domain=lab.test"]
-        words += ["--host-record=www.lab.test,192.168.5.3", "--dhcp-range=192.168.5.0,static,255.255.255.0,2m"]
+        words += [f"--interface={self.device(point)}", "--except-interface=lo", "--bind-interfaces", "--domain=lab.test"]
+        words += [f"--host-record=www.lab.test,{prefix}.3", f"--dhcp-range={prefix}.0,static,255.255.255.0,2m"]
         words += [f"--dhcp-host={self.mac(name)},{ip}" for name, ip in leases.items()]
         return self.program(node, *words, ready="started, version")
 
@@ -205,7 +234,7 @@ def dhcp(frame: bytes) -> Dhcp | None:
 
 @dataclass
 class Watch:
-    """Captures at eth0 of every node, and at the end the proof that they were worth something."""
+    """Captures at the first interface of every node, and at the end the proof that they were worth something."""
 
     stand: Stand
     came: dict[str, list[bytes]] = field(default_factory=dict)
@@ -220,12 +249,12 @@ class Watch:
 
     def alive(self) -> None:
         """A canary put into the other end of each cable is seen."""
-        switch, missing = self.stand.record.namespaces["switch"], {}
+        missing = {}
         for node in self._open:
-            end = self.stand.lab.other_end(End(node, "eth0"))
+            end = self.stand.lab.other_end(End(node, self.stand.device(node)))
             assert end is not None
             missing[node] = mark = mark_bytes(random.randrange(1 << 24))
-            with packet_socket(switch, end.name, receive=False) as sender:
+            with packet_socket(self.stand.namespace(end), end.name, receive=False) as sender:
                 sender.send(canary(mark, self.stand.mac(node)))
 
         def seen() -> bool:
@@ -274,7 +303,7 @@ def watching(stand: Stand) -> Iterator[Watch]:
     watch, lost = Watch(stand), stand.ports.lost()
     with contextlib.ExitStack() as stack:
         for node in (n.name for n in stand.lab.nodes.values() if n.interfaces):
-            handle = packet_socket(stand.record.namespaces[node], "eth0", receive=True)
+            handle = packet_socket(stand.record.namespaces[node], stand.device(node), receive=True)
             watch._open[node] = stack.enter_context(handle)
         watch.alive()
         yield watch

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from controller.flow.fields import LOCAL_PORT
 from controller.flow.frame import form_frame
 from controller.pipeline.compile import compile_bridge
-from controller.policy.meaning import NOTHING_LEARNED, judge
+from controller.policy.meaning import NOTHING_KNOWN, judge
 from controller.proof.evaluate import LearnedFlow, Tables, evaluate
 from tests.trace.conftest import PORTS
 from tests.trace.switch import CANARY_FLOW, Switch
@@ -22,18 +22,18 @@ def trace_both(switch: Switch, case: Case, vlan_limit: int = 1) -> None:
     flows = compile_bridge(case.policy, case.bindings).flows()
     switch.load(flows)
     tables = Tables(flows)
-    learned = NOTHING_LEARNED
+    known = NOTHING_KNOWN
     learned_flows: tuple[LearnedFlow, ...] = ()
     for at, (port, frame) in enumerate(case.frames):
         traced = switch.trace(port, frame)
         result = evaluate(tables, port, frame, learned_flows, vlan_limit=vlan_limit)
-        verdict = judge(case.policy, case.bindings, port, frame, learned)
+        verdict = judge(case.policy, case.bindings, port, frame, known)
         expected = tuple(to for to, _ in result.outputs)
         if traced != expected or set(traced) != {to for to, _ in verdict.deliveries}:
             told = f"{Case(case.policy, case.bindings, case.frames[: at + 1])}\n{switch.trace_text(port, frame)}"
             assert traced == expected, f"the evaluator is wrong: {told}"
             raise AssertionError(f"the policy delivers to {verdict.deliveries}, {verdict.why}: {told}")
-        learned, learned_flows = verdict.learned, result.learned
+        known, learned_flows = verdict.known, result.learned
     standing = sum(len(switch.dump(table)) for table in {flow.table for flow in learned_flows})
     assert standing == len(learned_flows)
 
@@ -66,11 +66,11 @@ def test_real_frames_leave_with_the_bytes_the_policy_says(switch_with_ports: Swi
         if LOCAL_PORT in case.bindings.values():  # it has no dummy that writes a file
             continue
         switch_with_ports.load([*compile_bridge(case.policy, case.bindings).flows(), CANARY_FLOW])
-        learned = NOTHING_LEARNED
+        known = NOTHING_KNOWN
         for at, (port, frame) in enumerate(case.frames):
             sent = switch_with_ports.pass_through(port, form_frame(frame), PORTS)
-            verdict = judge(case.policy, case.bindings, port, frame, learned)
-            learned = verdict.learned
+            verdict = judge(case.policy, case.bindings, port, frame, known)
+            known = verdict.known
             expected = {(to, form_frame(left).rstrip(b"\0")) for to, left in verdict.deliveries}
             # The padding is as long as the frame that came in, before a tag was added or taken off.
             told = f"{Case(case.policy, case.bindings, case.frames[: at + 1])}\n{verdict.why}"

@@ -15,7 +15,7 @@ from controller.mac import Mac
 from controller.pipeline.compile import compile_bridge
 from controller.pipeline.view import BridgeView
 from controller.policy.check import check
-from controller.policy.meaning import NOTHING_LEARNED, Learned, judge
+from controller.policy.meaning import NOTHING_KNOWN, Known, judge
 from controller.policy.model import Endpoint, Members, Network, Policy, Vlan
 from controller.proof.evaluate import LearnedFlow, Tables, evaluate
 from tests.unit.strategies import Case, cases, seeded
@@ -26,9 +26,9 @@ def is_answer(question: Packet, frame: Packet) -> bool:
     return frame.with_tags() != question.with_tags()
 
 
-def known(policy: Policy, learned: Learned) -> set[tuple[int, Mac, int]]:
+def taught(policy: Policy, known: Known) -> set[tuple[int, Mac, int]]:
     """(network number, MAC, ofport) of what the policy says is learned."""
-    return {(policy.networks[name].number, mac, port) for (name, mac), port in learned.items()}
+    return {(policy.networks[name].number, mac, port) for (name, mac), port in known.learned.items()}
 
 
 def standing(flows: tuple[LearnedFlow, ...]) -> set[tuple[int, Mac, int]]:
@@ -44,15 +44,15 @@ def standing(flows: tuple[LearnedFlow, ...]) -> set[tuple[int, Mac, int]]:
 def compare(case: Case, vlan_limit: int = 1, *, advertises: bool = True) -> None:
     """Send the frames of a case through both, one after the other; what they teach goes on to the next."""
     tables = Tables(compile_bridge(case.policy, case.bindings, bridge=BridgeView(advertises)).flows())
-    learned = NOTHING_LEARNED
+    known = NOTHING_KNOWN
     flows: tuple[LearnedFlow, ...] = ()
     for at, (port, frame) in enumerate(case.frames):
-        verdict = judge(case.policy, case.bindings, port, frame, learned, advertises=advertises)
+        verdict = judge(case.policy, case.bindings, port, frame, known, advertises=advertises)
         result = evaluate(tables, port, frame, flows, vlan_limit=vlan_limit)
-        learned, flows = verdict.learned, result.learned
+        known, flows = verdict.known, result.learned
         often = {pair for pair, count in Counter(result.outputs).items() if count > 1}
         doubles = {(to, sent) for to, sent in often if not is_answer(frame, sent)}
-        agree = set(result.outputs) == verdict.deliveries and known(case.policy, learned) == standing(flows)
+        agree = set(result.outputs) == verdict.deliveries and taught(case.policy, known) == standing(flows)
         if agree and not doubles:
             continue
         told = [repr(Case(case.policy, case.bindings, case.frames[: at + 1]))]
@@ -61,8 +61,8 @@ def compare(case: Case, vlan_limit: int = 1, *, advertises: bool = True) -> None
         told += [f"  flows deliver to {to}: {sent}" for to, sent in result.outputs]
         told += [f"  twice to {to}: {sent}" for to, sent in doubles]
         told += [f"  policy says: {why}" for why in verdict.why]
-        told += [f"  policy learns {entry}, flows do not" for entry in known(case.policy, learned) - standing(flows)]
-        told += [f"  flows learn {entry}, policy does not" for entry in standing(flows) - known(case.policy, learned)]
+        told += [f"  policy learns {entry}, flows do not" for entry in taught(case.policy, known) - standing(flows)]
+        told += [f"  flows learn {entry}, policy does not" for entry in standing(flows) - taught(case.policy, known)]
         raise AssertionError("\n".join(told))
 
 
@@ -152,14 +152,14 @@ def test_the_frames_compared_are_delivered_dropped_answered_and_learned_from() -
     seen: Counter[str] = Counter()
     for seed in range(200):
         case = seeded(seed)
-        learned = NOTHING_LEARNED
+        known = NOTHING_KNOWN
         for port, frame in case.frames:
-            verdict = judge(case.policy, case.bindings, port, frame, learned)
+            verdict = judge(case.policy, case.bindings, port, frame, known)
             seen["dropped"] += not verdict.deliveries
             seen["flooded"] += len(verdict.deliveries) > 1
             seen["answered"] += any(is_answer(frame, sent) for _, sent in verdict.deliveries)
-            seen["learned"] += verdict.learned != learned
+            seen["learned"] += verdict.known != known
             seen["full"] += any("MACs already" in why for why in verdict.why)
             seen["delivered"] += bool(verdict.deliveries)
-            learned = verdict.learned
+            known = verdict.known
     assert {what for what, count in seen.items() if count < 20} == set(), seen

@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "diff": set(),
     "loop": set(),
     "flow": {"errors", "mac"},
-    "policy": {"errors", "mac", "control", "flow.packet"},
+    "policy": {"errors", "mac", "control", "flow.fields", "flow.packet"},
     "pipeline": {"errors", "mac", "diff", "flow", "policy"},
     "proof": {"errors", "mac", "flow", "policy", "pipeline"},
     "switch": {"flow"},

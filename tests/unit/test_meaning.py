@@ -10,8 +10,10 @@ import pytest
 from controller.flow import packet as p
 from controller.flow.packet import Packet
 from controller.mac import Mac
-from controller.policy.meaning import NOTHING_LEARNED, Learned, deliver, judge, matrix, pairs, pairs_of, reachable
+from controller.policy.firewall import Action, Decision, Service
+from controller.policy.meaning import NOTHING_KNOWN, Known, deliver, judge, matrix, pairs, pairs_of, reachable
 from controller.policy.model import Attach, Endpoint, Members, Network, Policy, Vlan
+from tests.unit.meaning_world import rule, tcp, world
 
 W1, W2, W3, NAS, TRUNK = (0x020000000000 | i for i in (1, 2, 3, 9, 8))
 STRANGER, OTHER = 0x02000000AA01, 0x02000000AA02
@@ -58,9 +60,9 @@ LAN = policy_of(
 LAN_PORTS = {"a": 1, "b": 2, "c": 3, "server": 4}
 
 
-def reached(frame: Packet, in_port: int, policy: Policy = THREE_POINT, learned: Learned = NOTHING_LEARNED) -> set[int]:
+def reached(frame: Packet, in_port: int, policy: Policy = THREE_POINT, known: Known = NOTHING_KNOWN) -> set[int]:
     """The ports that get the frame as it was, tags aside."""
-    deliveries, _ = deliver(policy, PORTS if policy is THREE_POINT else LAN_PORTS, in_port, frame, learned)
+    deliveries, _ = deliver(policy, PORTS if policy is THREE_POINT else LAN_PORTS, in_port, frame, known)
     assert all(sent.with_tags() == frame.with_tags() for _, sent in deliveries)
     return {port for port, _ in deliveries}
 
@@ -262,19 +264,19 @@ def test_what_is_not_learned_goes_to_all_learning_ports() -> None:
 
 
 def test_what_is_learned_goes_to_one_port_and_the_newest_port_counts() -> None:
-    _, learned = deliver(LAN, LAN_PORTS, 2, ping(OTHER, p.BROADCAST, 7, 0xFFFFFFFF))
-    assert learned == {("lan", Mac(OTHER)): 2}
-    assert reached(ping(STRANGER, OTHER, 7, 8), 1, LAN, learned) == {2}
-    _, learned = deliver(LAN, LAN_PORTS, 3, ping(OTHER, p.BROADCAST, 7, 0xFFFFFFFF).with_tags(30), learned)
-    assert learned == {("lan", Mac(OTHER)): 3}
-    assert reached(ping(STRANGER, OTHER, 7, 8), 1, LAN, learned) == {3}
+    _, known = deliver(LAN, LAN_PORTS, 2, ping(OTHER, p.BROADCAST, 7, 0xFFFFFFFF))
+    assert known.learned == {("lan", Mac(OTHER)): 2}
+    assert reached(ping(STRANGER, OTHER, 7, 8), 1, LAN, known) == {2}
+    _, known = deliver(LAN, LAN_PORTS, 3, ping(OTHER, p.BROADCAST, 7, 0xFFFFFFFF).with_tags(30), known)
+    assert known.learned == {("lan", Mac(OTHER)): 3}
+    assert reached(ping(STRANGER, OTHER, 7, 8), 1, LAN, known) == {3}
 
 
 def test_a_port_that_is_full_may_use_what_it_has_and_nothing_more() -> None:
-    learned = {("lan", Mac(STRANGER)): 1, ("lan", Mac(OTHER)): 1}
-    assert reached(ping(STRANGER, W1, 7, IP1), 1, LAN, learned) == {4}
-    assert reached(ping(0x02000000AA03, W1, 7, IP1), 1, LAN, learned) == set()
-    assert reached(p.dhcp_discover(0x02000000AA03), 1, LAN, learned) == set()
+    known = Known({("lan", Mac(STRANGER)): 1, ("lan", Mac(OTHER)): 1})
+    assert reached(ping(STRANGER, W1, 7, IP1), 1, LAN, known) == {4}
+    assert reached(ping(0x02000000AA03, W1, 7, IP1), 1, LAN, known) == set()
+    assert reached(p.dhcp_discover(0x02000000AA03), 1, LAN, known) == set()
 
 
 def test_a_learning_port_cannot_take_what_is_declared() -> None:
@@ -333,3 +335,63 @@ def test_frames_of_neighbors_in_the_matrix_arrive_and_others_do_not() -> None:
             frame = ping(one.mac.value, two.mac.value, int(one.ips[0]), int(two.ips[0]))
             arrives = reached(frame, PORTS[source]) == {PORTS[target]}
             assert arrives == bool(reachable(THREE_POINT, source, target))
+
+
+def test_rules_say_who_opens_to_whom() -> None:
+    closed = {"intra_network": Decision.DROP}
+    web = tcp(80)
+    assert reachable(world(), "green1", "green2") == ("green",)
+    assert reachable(world(**closed), "green1", "green2") == ()
+    one_way = world(rule(Action.ALLOW, "green1", "green2", web), **closed)
+    assert reachable(one_way, "green1", "green2") == ("green",)
+    assert reachable(one_way, "green2", "green1") == ()
+    assert list(pairs_of(one_way, frozenset({"green1"}))) == [("green1", "green2", "green")], "one direction is enough"
+    assert reachable(world(rule(Action.DROP, "green1", "any", web)), "green1", "green2") == ("green",), "a part passes"
+    assert reachable(world(rule(Action.DROP, "green1")), "green1", "green2") == ()
+    assert reachable(world(rule(Action.REJECT, "10.4.0.0/24")), "green1", "green2") == ("green",), "IPv6 passes"
+    assert reachable(world(rule(Action.REJECT, "10.4.0.0/24 fd00:4::/64 fe80::/10")), "green1", "green2") == ()
+
+
+def test_what_a_tier_passes_on_may_still_pass() -> None:
+    tiers, service = ("one", "two"), tcp(80)
+    passing, dropping = rule(Action.PASS, service=service, tier="one"), rule(Action.DROP, tier="one")
+    assert reachable(world(passing, dropping, tiers=tiers), "green1", "green2") == ("green",)
+    late = rule(Action.DROP, tier="two", name="late")
+    assert reachable(world(passing, dropping, late, tiers=tiers), "green1", "green2") == ()
+    assert reachable(world(rule(Action.LOG), rule(Action.PASS), rule(Action.DROP)), "green1", "green2") == ("green",)
+
+
+def test_rules_of_another_ip_version_let_nothing_pass() -> None:
+    echo = rule(Action.ALLOW, "web1", "web2", Service(p.ICMPV6))
+    assert reachable(world(echo, intra_network=Decision.DROP), "web1", "web2") == (), "they have IPv4 only"
+
+
+def test_reachable_names_the_way_through_the_router() -> None:
+    assert reachable(world(), "lan1", "office1") == ()
+    assert reachable(world(inter_network=Decision.ALLOW), "lan1", "office1") == ("lan->office",)
+    assert reachable(world(inter_network=Decision.ALLOW), "lan1", "green1") == ()
+    one_way = world(rule(Action.ALLOW, "lan1", "office1"))
+    assert reachable(one_way, "lan1", "office1") == ("lan->office",)
+    assert reachable(one_way, "office1", "lan1") == ()
+    assert reachable(one_way, "lan2", "office1") == ()
+    assert [row.reaches for row in matrix(one_way, ("lan1", "office1"))] == [
+        (("office1", ("lan->office",)),),
+        (("lan1", ()),),
+    ]
+
+
+@pytest.mark.parametrize("names", [{"lan1"}, {"office1", "green1"}, {"nobody"}])
+def test_pairs_through_the_router_are_all_that_reachable_says(names: set[str]) -> None:
+    for policy in (
+        world(),
+        world(inter_network=Decision.ALLOW),
+        world(rule(Action.ALLOW, "lan1", "office1"), intra_network=Decision.DROP),
+    ):
+        everyone = sorted(policy.endpoints)
+        expected = {
+            (min(a, b), max(a, b), where) for a in everyone for b in everyone for where in reachable(policy, a, b)
+        }
+        found = list(pairs(policy))
+        assert len(found) == len(set(found))
+        assert set(found) == expected
+        assert list(pairs_of(policy, frozenset(names))) == [pair for pair in found if names & set(pair[:2])]

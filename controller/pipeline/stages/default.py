@@ -21,7 +21,7 @@ from controller.flow.fields import (
 from controller.flow.flow import Flow
 from controller.pipeline.ip_fields import TRACKED, fields_of
 from controller.pipeline.punting import hand_over
-from controller.pipeline.router_view import RealmView, UplinkView
+from controller.pipeline.router_view import Led, RealmView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import NetworkView
 from controller.policy.firewall import Decision
@@ -52,6 +52,8 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
             "/defaults/pairs",
             f"the default of this pair of networks is to {decision.value}",
         )
+    for led in view.led:
+        yield _led(emit, led)
     yield emit(
         "network",
         (ORIGIN_NETWORK(OUTSIDE), TARGET_NETWORK(OUTSIDE)),
@@ -86,36 +88,19 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
             yield _decide(emit, "network", match, decision, view.origin, why)
 
 
-def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
-    """What a rewrite leads in is not refused for want of a rule."""
-    for inward in view.inward:
-        for address, l4_port in inward.targets:
-            fields = fields_of(address)
-            match: tuple[Term, ...] = (
-                ORIGIN_NETWORK(OUTSIDE),
-                TARGET_NETWORK(inward.network),
-                TRACKED,
-                fields.is_it,
-                fields.target(int(address)),
-            )
-            if inward.protocol is not None:
-                match = (*match, CT_NW_PROTO(inward.protocol), CT_TP_DST(l4_port or inward.l4_port or 0))
-            yield emit("led", match, goto="commit", origin=inward.origin, why="a rewrite leads here from the outside")
-    for exchange in view.exchanges:
-        fields = fields_of(exchange.member)
-        yield emit(
-            "led",
-            (
-                ORIGIN_NETWORK(OUTSIDE),
-                TARGET_NETWORK(exchange.network),
-                TRACKED,
-                fields.is_it,
-                fields.target(int(exchange.member)),
-            ),
-            goto="commit",
-            origin=exchange.origin,
-            why="a rewrite leads here from the outside",
-        )
+def _led(emit: Emit, led: Led) -> Flow:
+    """What a rewrite leads in is not refused for want of a rule, on whichever host the member is."""
+    fields = fields_of(led.address)
+    match: tuple[Term, ...] = (
+        ORIGIN_NETWORK(OUTSIDE),
+        TARGET_NETWORK(led.network),
+        TRACKED,
+        fields.is_it,
+        fields.target(int(led.address)),
+    )
+    if led.protocol is not None:
+        match = (*match, CT_NW_PROTO(led.protocol), CT_TP_DST(led.l4_port or 0))
+    return emit("led", match, goto="commit", origin=led.origin, why="a rewrite leads here from the outside")
 
 
 DEFAULT = Stage(
@@ -146,5 +131,4 @@ DEFAULT = Stage(
     punts=True,
     realm=_realm,
     network=_network,
-    uplink=_uplink,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def test_cycles_are_found_where_a_group_can_reach_itself(graph: dict[str, list[s
     for problem in problems:
         way = problem.message.split(": ")[1].replace("'", "").split(" -> ")
         assert way[0] == way[-1]
-        assert all(after in graph[before] for before, after in zip(way, way[1:], strict=False))
+        assert all(after in graph[before] for before, after in pairwise(way))
 
 
 def test_pairs_name_networks_once() -> None:

@@ -1,0 +1,75 @@
+"""One network on one bridge, as a frame finds it there. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+from controller.policy.meaning.known import Learned
+from controller.policy.model import Address, Cidr, Endpoint, Network, Policy, ips_in
+
+_TO_ALL: Final = IPv4Address("255.255.255.255")
+
+
+@dataclass(frozen=True)
+class Here:
+    """bindings: endpoint name -> ofport. advertises: whether the switch can make neighbor advertisements."""
+
+    policy: Policy
+    bindings: Mapping[str, int]
+    network: Network
+    learned: Learned
+    advertises: bool
+
+    @property
+    def members(self) -> list[Endpoint]:
+        return [member for member in self.policy.members[self.network.name] if member.name in self.bindings]
+
+    @property
+    def declared(self) -> list[Endpoint]:
+        return [member for member in self.members if member.mac is not None]
+
+    def owner(self, address: int, version: int) -> Endpoint | None:
+        """The member that is declared to have this address here."""
+        return next((m for m in self.declared if address in addresses(m, self.network, version)), None)
+
+    def is_gateway(self, address: int, version: int) -> bool:
+        """Whether it is the router's address here."""
+        return any(version == gateway.version and address == int(gateway) for gateway in self.network.gateways)
+
+    def is_beyond(self, member: Endpoint, address: Address) -> bool:
+        """Whether an address is reached through a member that is a router of its own.
+
+        Not if it is of a network that the member is in, of another member here, for the link only, or for many.
+        """
+        networks = [self.policy.networks[name] for name in member.networks]
+        return (
+            _is_in(address, member.routes)
+            and not any(_is_in(address, network.cidrs) for network in networks)
+            and self.owner(int(address), address.version) is None
+            and not (address.is_multicast or address.is_unspecified or address == _TO_ALL)
+            and not (address.version == 6 and address.is_link_local)
+        )
+
+    @property
+    def router_mac(self) -> int:
+        return self.policy.defaults.router_mac.value
+
+
+def _is_in(address: Address, cidrs: tuple[Cidr, ...]) -> bool:
+    return any(address in cidr for cidr in cidrs if cidr.version == address.version)
+
+
+def addresses(endpoint: Endpoint, network: Network, version: int) -> frozenset[int]:
+    """What an endpoint may call itself in a network. IPv6: link-local too, but only beside a declared address."""
+    declared = frozenset(int(ip) for ip in ips_in(endpoint, network) if ip.version == version)
+    if version == 6 and declared and endpoint.mac:
+        return declared | {int(endpoint.mac.link_local)}
+    return declared
+
+
+def is_group(ipv6: int) -> bool:
+    """Whether it is a multicast address (RFC 4291 section 2.7)."""
+    return ipv6 >> 120 == 0xFF

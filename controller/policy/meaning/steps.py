@@ -1,0 +1,115 @@
+"""The seven steps of a frame: port, network, source check, answers, forwarding, egress check, delivery. PURE.
+
+Between the fifth and the sixth, rules and defaults decide about the connection. A frame to the router's MAC takes the
+router's way instead of the fifth, and one from an uplink's port takes that way from the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from controller.flow.packet import Packet
+from controller.mac import Mac
+from controller.policy.meaning.answering import answer
+from controller.policy.meaning.course import Course, Punted
+from controller.policy.meaning.forwarding import forward
+from controller.policy.meaning.known import NOTHING_KNOWN, Known
+from controller.policy.meaning.router import is_for_router, route_from_member
+from controller.policy.meaning.segments import hear
+from controller.policy.meaning.speaking import refuse_learning, refuse_macs, refuse_source
+from controller.policy.model import Attach, Endpoint, Network, Policy
+
+NO_UPLINKS: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """deliveries: (ofport, frame as it leaves). known: what is known afterwards.
+
+    why: for every network or uplink the frame was in, one sentence on why it was dropped there or towards whom; empty
+    where nothing was held back. punts: what the controller is handed, as if no meter held anything back.
+    """
+
+    deliveries: frozenset[tuple[int, Packet]]
+    known: Known
+    why: tuple[str, ...]
+    punts: frozenset[Punted] = frozenset()
+
+
+def deliver(
+    policy: Policy, bindings: Mapping[str, int], in_port: int, frame: Packet, known: Known = NOTHING_KNOWN
+) -> tuple[frozenset[tuple[int, Packet]], Known]:
+    """Who gets what of a frame that arrives at in_port, and what is known then. bindings: endpoint name -> ofport."""
+    verdict = judge(policy, bindings, in_port, frame, known)
+    return verdict.deliveries, verdict.known
+
+
+def judge(
+    policy: Policy,
+    bindings: Mapping[str, int],
+    in_port: int,
+    frame: Packet,
+    known: Known = NOTHING_KNOWN,
+    *,
+    uplinks: Mapping[str, int] = NO_UPLINKS,
+    advertises: bool = True,
+) -> Verdict:
+    """As `deliver`, with reasons. uplinks: name of an uplink that is on this bridge -> ofport.
+
+    known: from earlier packets, also if another policy held then. advertises: whether the switch can make neighbor
+    advertisements.
+    """
+    course = Course(policy, bindings, uplinks, advertises, known)
+    uplink = next((policy.uplinks[name] for name, port in uplinks.items() if port == in_port), None)
+    sender = next((policy.endpoints[name] for name, port in bindings.items() if port == in_port), None)
+    if uplink is not None:
+        hear(course, uplink, frame)
+    elif sender is None:
+        course.why.append(f"port {in_port} belongs to no endpoint")
+    else:
+        networks, refusal = _networks_of(policy, sender, frame)
+        if refusal:
+            course.why.append(refusal)
+        for network in networks:
+            _judge_in(course, network, sender, frame.with_tags())
+    return Verdict(frozenset(course.deliveries), course.known, tuple(course.why), frozenset(course.punts))
+
+
+def _networks_of(policy: Policy, sender: Endpoint, frame: Packet) -> tuple[list[Network], str]:
+    """The networks a frame enters, or none and why."""
+    networks = [policy.networks[name] for name in sender.networks]
+    if sender.attach is Attach.UNTAGGED:
+        return ([], f"{sender.name} is untagged and sent a tag") if frame.tags else (networks, "")
+    if sender.native is not None and not frame.tags:
+        return [policy.networks[sender.native]], ""
+    if len(frame.tags) != 1:
+        return [], f"{sender.name} is tagged and sent {len(frame.tags)} tags"
+    chosen = [network for network in networks if network.vlan == frame.tags[0] and network.name != sender.native]
+    return chosen, "" if chosen else f"{sender.name} has no network with VLAN {frame.tags[0]}"
+
+
+def _judge_in(course: Course, network: Network, sender: Endpoint, frame: Packet) -> None:
+    here = course.here(network)
+    reason = refuse_macs(here, sender, frame)
+    if not reason and sender.mac is None:
+        reason = refuse_learning(here, sender, frame)
+        if not reason:
+            course.known = course.known.with_learned(network.name, Mac(frame.eth_src), here.bindings[sender.name])
+    reason = reason or refuse_source(here, sender, frame)
+    if reason:
+        return course.drop(network.name, reason)
+    told = answer(here, frame)
+    if told is not None:
+        return course.hand(here, sender, told)
+    if is_for_router(here, frame):
+        return route_from_member(course, here, sender, frame)
+    targets, reason = forward(here, sender, frame)
+    if reason:
+        return course.drop(network.name, reason)
+    if targets and course.admit(network, frame):
+        for target in targets:
+            course.hand(here, target, frame)
+    return None
