@@ -22,7 +22,7 @@ from controller.pipeline.rule_view import RuleView, view_rules
 from controller.pipeline.view import NOWHERE, Place
 from controller.policy.firewall import Decision
 from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
-from controller.policy.peers import resolve_groups
+from controller.policy.peers import NO_GROUPS, Groups, resolve_again
 from controller.policy.rewrites import Forward, Masquerade, OneToOne, Snat, Target, targets_of
 from controller.policy.tracking import zone_of_networks
 
@@ -32,6 +32,7 @@ class Rulebook:
     """zones: tracked network -> its own zone. realm: None: nothing is tracked anywhere.
 
     said: whatever else of the policy routers and uplinks are made of, so that equal books make equal flows.
+    groups: what each means, and the groups and endpoints that this was made of; kept for the next book.
     """
 
     zones: Mapping[str, int] = field(default_factory=dict)
@@ -39,19 +40,22 @@ class Rulebook:
     rules: Mapping[str, RuleView] = field(default_factory=dict)
     realm: RealmView | None = None
     said: tuple[object, ...] = ()
+    groups: Groups = field(default=NO_GROUPS, compare=False)
 
 
 NO_BOOK = Rulebook()
 
 
 def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
-    """NO_BOOK for a policy that has isolated networks only and no rules. before: returned where it is equal."""
-    zones = zone_of_networks(policy)
+    """NO_BOOK for a policy that has isolated networks only and no rules. before: an earlier one, of which the parts
+    whose inputs are the same are kept; with it or without, the book is the same.
+    """
+    groups = resolve_again(policy, before.groups)
+    zones = zone_of_networks(policy, groups.means)
     if not zones and not policy.uplinks:
         return NO_BOOK
-    groups = resolve_groups(policy)
     sides = [side for rule in policy.rules.values() for side in (rule.origin, rule.target)]
-    classes = classify(policy, groups, sides)
+    classes = classify(policy, groups.means, sides, before.classes)
     numbers = {name: network.number for name, network in policy.networks.items()} | {OUTSIDE: 0}
     routed = any(network.routed for network in policy.networks.values())
     realm = RealmView(
@@ -67,8 +71,8 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
         routed=_inside(network for network in policy.networks.values() if network.routed),
         led=tuple(dict.fromkeys(_led(policy))),
     )
-    book = Rulebook(zones, classes, view_rules(policy, classes, groups), realm, _said(policy))
-    return before if before == book else book
+    rules = view_rules(policy, classes, groups.means, before.rules)
+    return Rulebook(zones, classes, rules, before.realm if realm == before.realm else realm, _said(policy), groups)
 
 
 def _said(policy: Policy) -> tuple[object, ...]:
