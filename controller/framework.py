@@ -29,7 +29,7 @@ from controller import process
 from controller.errors import SwitchError
 from controller.openflow.guard import Framer
 from controller.openflow.session import PortChange, Session
-from controller.pipeline import TABLES
+from controller.pipeline import LEARNED_TABLES
 from controller.switch import PacketIn
 
 LOG = logging.getLogger("tripoint.connection")
@@ -217,7 +217,7 @@ class Switchboard:
             peer=connection.peer,
             on_port_change=lambda change: self._tell(session, change),
             on_packet_in=None if tell is None else lambda packet: tell(session, packet),
-            learned_table=TABLES["learned"],
+            learned_tables=LEARNED_TABLES,
         )
         self._sessions[dpid] = session
         self._strangers.pop(connection, None)

@@ -214,19 +214,47 @@ def labels_of(
     return found
 
 
-def strangers_of(policy: Policy, seen: Iterable[HostSeen]) -> dict[Dpid, frozenset[str]]:
-    """Bridge of a managed host -> its ports that have the name of a tunnel's, and are no tunnel to that host's vtep."""
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """by_bridge: bridge -> its ports that have the name of a tunnel's and lead elsewhere.
+
+    ends: the port of a tunnel -> the vtep that it is to lead to. of_host: host -> what its database shows, and the same
+    of that.
+    """
+
+    by_bridge: Mapping[Dpid, frozenset[str]] = field(default_factory=dict)
+    ends: Mapping[str, str] = field(default_factory=dict)
+    of_host: Mapping[str, tuple[DatabaseSeen, Mapping[Dpid, frozenset[str]]]] = field(default_factory=dict)
+
+
+NO_STRANGERS = Strangers()
+
+
+def find_strangers(policy: Policy, seen: Iterable[HostSeen], before: Strangers = NO_STRANGERS) -> Strangers:
+    """Of the managed hosts. before: an earlier result; only hosts whose databases show something else are looked at."""
     ends = {tunnel_port(host.name): str(host.vtep) for host in policy.hosts.values()}
-    found: dict[Dpid, set[str]] = {}
+    known = before.of_host if before.ends == ends else {}
+    of_host: dict[str, tuple[DatabaseSeen, Mapping[Dpid, frozenset[str]]]] = {}
+    by_bridge: dict[Dpid, frozenset[str]] = {}
     for host in seen:
-        for port in host.shown.ports:
-            end = ends.get(port.name)
-            if end is None or (port.tunnel is not None and port.tunnel.peer_ip == end):
-                continue
-            dpid = host.shown.bridges.get(port.bridge)
-            if dpid is not None:
-                found.setdefault(dpid, set()).add(port.name)
-    return {dpid: frozenset(names) for dpid, names in found.items()}
+        old = known.get(host.name)
+        one = old if old is not None and old[0] is host.shown else (host.shown, _strangers(host.shown, ends))
+        of_host[host.name] = one
+        for dpid, names in one[1].items():
+            by_bridge[dpid] = by_bridge.get(dpid, frozenset()) | names
+    return Strangers(by_bridge, ends, of_host)
+
+
+def _strangers(shown: DatabaseSeen, ends: Mapping[str, str]) -> dict[Dpid, frozenset[str]]:
+    found: dict[Dpid, frozenset[str]] = {}
+    for port in shown.ports:
+        end = ends.get(port.name)
+        if end is None or (port.tunnel is not None and port.tunnel.peer_ip == end):
+            continue
+        dpid = shown.bridges.get(port.bridge)
+        if dpid is not None:
+            found[dpid] = found.get(dpid, frozenset()) | {port.name}
+    return found
 
 
 def _labels(port: PortSeen) -> Iterator[str]:

@@ -39,7 +39,7 @@ from controller.host_plan import HostPlan, plan_hosts
 from controller.host_view import planned_hosts, status_of_hosts, view_hosts
 from controller.host_wait import HostWait
 from controller.hosts import HostDatabases
-from controller.inventory import Bindings, bind, labels_of, strangers_of
+from controller.inventory import NO_STRANGERS, Bindings, bind, find_strangers, labels_of
 from controller.loop import Loop
 from controller.mtu import underlay_mtus
 from controller.news import News
@@ -93,6 +93,7 @@ class Reconciler:
         self._bridges: dict[Dpid, Bridge] = {}
         self._bindings = Bindings()
         self._carriers = NO_CARRIERS
+        self._strangers = NO_STRANGERS
         self._port_news = News()
         """Of ports and labels; the bindings are made of what is taken into account."""
         self._refused: list[str] = []
@@ -195,8 +196,7 @@ class Reconciler:
             draft = self._loop.in_thread(self._draft, change)
             changed = draft.document is not stored.document
             if changed:
-                number = self._loop.in_thread(self._revisions.append, stored.revision, change, self._wall_clock())
-                self._loop.in_thread(self._put_in_effect, draft)
+                number = self._loop.in_thread(self._store, change, draft)
                 self._stored = Stored(number, draft.document, draft.policy)
                 self._want(draft.hosts)
                 LOG.info("policy stored revision=%d", number)
@@ -316,7 +316,9 @@ class Reconciler:
     def _compile(self, document: Document, policy: Policy) -> Draft:
         bridges = dict(self._bridges)  # one may connect meanwhile; it is bound when its ports are read
         now_s, seen = self._loop.now(), self._databases.seen()
-        labels, strangers = labels_of(policy, self._databases.shown(), seen), strangers_of(policy, seen.values())
+        labels = labels_of(policy, self._databases.shown(), seen)
+        self._strangers = find_strangers(policy, seen.values(), self._strangers)
+        strangers = self._strangers.by_bridge
         observed = [
             bridge.observe(now_s, labels.get(dpid, {}), strangers.get(dpid, frozenset()))
             for dpid, bridge in bridges.items()
@@ -348,6 +350,17 @@ class Reconciler:
             plan_hosts(policy, bindings, tuple(seen.values()), self._host_plan),
         )
 
+    def _bind_again(self) -> Draft:
+        draft = self._compile(self._stored.document, self._stored.policy)
+        self._put_in_effect(draft)
+        return draft
+
+    def _store(self, change: Change, draft: Draft) -> int:
+        """The number of the revision, which is on the disk before anything of it is in effect."""
+        number = self._revisions.append(self._stored.revision, change, self._wall_clock())
+        self._put_in_effect(draft)
+        return number
+
     def _put_in_effect(self, draft: Draft) -> None:
         self._bindings, self._carriers, self._rulebook = draft.bindings, draft.carriers, draft.book
         for dpid, compiled in draft.compiled.items():
@@ -375,7 +388,8 @@ class Reconciler:
     def _read_host_facts(self) -> object:
         policy, seen = self._stored.policy, self._databases.seen()
         labels = labels_of(policy, self._databases.shown(), seen)
-        return (labels, strangers_of(policy, seen.values()), underlay_mtus(seen.values()))
+        self._strangers = find_strangers(policy, seen.values(), self._strangers)
+        return (labels, self._strangers.by_bridge, underlay_mtus(seen.values()))
 
     def _want(self, plan: HostPlan) -> None:
         """Tell the databases what their hosts are to have, where that is something else now."""
@@ -391,8 +405,7 @@ class Reconciler:
         if not self._port_news.pending:
             return
         n_changes = self._port_news.count
-        draft = self._loop.in_thread(self._compile, self._stored.document, self._stored.policy)
-        self._loop.in_thread(self._put_in_effect, draft)
+        draft = self._loop.in_thread(self._bind_again)
         self._port_news.take(n_changes)
         self._want(draft.hosts)
         for dpid, changes in draft.differences.items():

@@ -93,9 +93,9 @@ class Session:
         on_port_change: Callable[[PortChange], None] | None = None,
         on_packet_in: Callable[[PacketIn], None] | None = None,
         timeout_s: float = ANSWER_TIMEOUT_S,
-        learned_table: int | None = None,
+        learned_tables: frozenset[int] | None = None,
     ) -> None:
-        """learned_table: the only table in which flows with the cookie of learned ones are such; None: any."""
+        """learned_tables: the only ones in which flows with the cookie of learned ones are such; None: any."""
         self.last_error: str | None = None
         """The latest error that came for no request of ours."""
         self._exchange = Exchange(channel, make_waiter, timeout_s)
@@ -103,7 +103,7 @@ class Session:
         self._peer = peer
         self._on_port_change = on_port_change
         self._on_packet_in = on_packet_in
-        self._learned_table = learned_table
+        self._learned_tables = learned_tables
         self._bundles = 0
         self._unpaused_bytes = 0
         self._ports: dict[int, str] = {}
@@ -242,7 +242,7 @@ class Session:
                 owner = owner_of(cookie)
                 if owner == OWNER:
                     cookies.add(cookie)
-                elif owner == OWNER_LEARNED and self._learned_table in (None, table):
+                elif owner == OWNER_LEARNED and (self._learned_tables is None or table in self._learned_tables):
                     n_learned += 1
                 else:
                     foreign.append(ForeignFlow(table, priority, cookie, match))

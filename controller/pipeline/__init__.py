@@ -63,6 +63,9 @@ PIPELINE: tuple[Stage, ...] = (
 
 TABLES: dict[str, int] = {stage.name: number for number, stage in enumerate(PIPELINE)}
 
+LEARNED_TABLES: frozenset[int] = frozenset(TABLES[stage.name] for stage in PIPELINE if stage.learns)
+"""Those whose flows the switch writes."""
+
 
 def emitters() -> tuple[tuple[Stage, Emit], ...]:
     """Each stage with the one way to make its flows; a stage leads only to stages after it, or to itself never."""

@@ -53,7 +53,7 @@ class RealmView:
 
     prefixes: with the class of their addresses. pairs: (origin, target, decision), by Network.number; 0: the outside.
     between: what becomes of connections between two networks otherwise. router_mac: None where nothing is routed.
-    inside: the prefixes of the networks. led: where rewrites lead to from outside.
+    inside: the prefixes of the networks. routed: those of routed ones. led: where rewrites lead to from outside.
     """
 
     prefixes: tuple[tuple[Cidr, int], ...] = ()
@@ -61,6 +61,7 @@ class RealmView:
     between: Decision = Decision.DROP
     router_mac: Mac | None = None
     inside: tuple[Cidr, ...] = ()
+    routed: tuple[Cidr, ...] = ()
     led: tuple[Led, ...] = ()
 
 

@@ -22,7 +22,7 @@ from controller.pipeline.rule_view import RuleView, view_rules
 from controller.pipeline.view import NOWHERE, Place
 from controller.policy.firewall import Decision
 from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
-from controller.policy.peers import resolve_groups
+from controller.policy.peers import NO_GROUPS, Groups, resolve_again
 from controller.policy.rewrites import Forward, Masquerade, OneToOne, Snat, Target, targets_of
 from controller.policy.tracking import zone_of_networks
 
@@ -32,6 +32,7 @@ class Rulebook:
     """zones: tracked network -> its own zone. realm: None: nothing is tracked anywhere.
 
     said: whatever else of the policy routers and uplinks are made of, so that equal books make equal flows.
+    groups: what each means, and the groups and endpoints that this was made of; kept for the next book.
     """
 
     zones: Mapping[str, int] = field(default_factory=dict)
@@ -39,19 +40,22 @@ class Rulebook:
     rules: Mapping[str, RuleView] = field(default_factory=dict)
     realm: RealmView | None = None
     said: tuple[object, ...] = ()
+    groups: Groups = field(default=NO_GROUPS, compare=False)
 
 
 NO_BOOK = Rulebook()
 
 
 def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
-    """NO_BOOK for a policy that has isolated networks only and no rules. before: returned where it is equal."""
-    zones = zone_of_networks(policy)
+    """NO_BOOK for a policy that has isolated networks only and no rules. before: an earlier one, of which the parts
+    whose inputs are the same are kept; with it or without, the book is the same.
+    """
+    groups = resolve_again(policy, before.groups)
+    zones = zone_of_networks(policy, groups.means)
     if not zones and not policy.uplinks:
         return NO_BOOK
-    groups = resolve_groups(policy)
     sides = [side for rule in policy.rules.values() for side in (rule.origin, rule.target)]
-    classes = classify(policy, groups, sides)
+    classes = classify(policy, groups.means, sides, before.classes)
     numbers = {name: network.number for name, network in policy.networks.items()} | {OUTSIDE: 0}
     routed = any(network.routed for network in policy.networks.values())
     realm = RealmView(
@@ -63,11 +67,12 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
         ),
         between=policy.defaults.inter_network,
         router_mac=policy.defaults.router_mac if routed else None,
-        inside=_inside(policy),
+        inside=_inside(policy.networks.values()),
+        routed=_inside(network for network in policy.networks.values() if network.routed),
         led=tuple(dict.fromkeys(_led(policy))),
     )
-    book = Rulebook(zones, classes, view_rules(policy, classes, groups), realm, _said(policy))
-    return before if before == book else book
+    rules = view_rules(policy, classes, groups.means, before.rules)
+    return Rulebook(zones, classes, rules, before.realm if realm == before.realm else realm, _said(policy), groups)
 
 
 def _said(policy: Policy) -> tuple[object, ...]:
@@ -93,8 +98,8 @@ def _led(policy: Policy) -> Iterator[Led]:
             yield Led(exchange.origin, exchange.network, exchange.member, None, None)
 
 
-def _inside(policy: Policy) -> tuple[Cidr, ...]:
-    return tuple(dict.fromkeys(cidr for network in policy.networks.values() for cidr in network.cidrs))
+def _inside(networks: Iterable[Network]) -> tuple[Cidr, ...]:
+    return tuple(dict.fromkeys(cidr for network in networks for cidr in network.cidrs))
 
 
 def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
@@ -131,13 +136,14 @@ def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
     networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
     mine = set(_prefixes(uplink))
     others = (cidr for other in policy.uplinks.values() if other is not uplink for cidr in _prefixes(other))
+    inside = _inside(policy.networks.values())
     router_mac = policy.defaults.router_mac
     return UplinkView(
         uplink,
         port,
         uplink.mac or router_mac,
         router_mac,
-        refused=tuple(dict.fromkeys((*_inside(policy), *(cidr for cidr in others if cidr not in mine)))),
+        refused=tuple(dict.fromkeys((*inside, *(cidr for cidr in others if cidr not in mine)))),
         behind_nat=tuple(cidr for network in networks if network.mode is Mode.NAT for cidr in network.cidrs),
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),

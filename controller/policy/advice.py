@@ -164,7 +164,7 @@ def _look_for_a_way(
 ) -> Iterator[Problem]:
     """That what a rule allows can pass somewhere: within a network, or by a router between two, or to the outside."""
     origins = _places(rule.origin, covers, endpoints)
-    targets = _places(rule.target, covers, endpoints)
+    targets = None if origins is None else _places(rule.target, covers, endpoints)
     if origins is None or targets is None:
         return
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 from controller.errors import Problem
-from controller.policy.check_firewall import check_cycles, check_pairs, check_rules
+from controller.policy.check_firewall import check_cycles, check_named, check_pairs, check_rules, names_used
 from controller.policy.check_hosts import check_hosts, check_numbers
 from controller.policy.check_network import Singles, check_network
 from controller.policy.check_ports import survey
@@ -62,8 +62,11 @@ class Checker:
         problems += check_uplinks(policy, names, surveyed.on_uplink)
         self._check_outside(policy, names, problems)
         problems += check_rules(policy, names)
-        if policy.groups:
-            problems += self._unit(("groups",), check_cycles, tuple(policy.groups.values()), None)
+        groups = tuple(policy.groups.values())
+        if policy.rules or groups:
+            used = self._unit(("used",), names_used, tuple(policy.rules.values()), groups)
+            problems += check_named(policy, names, used)
+            problems += self._unit(("groups",), check_cycles, groups, None)
         problems += check_pairs(policy, names)
         self._before = self._now
         return tuple(dict.fromkeys(problems))

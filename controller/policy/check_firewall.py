@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from controller.errors import Problem
 from controller.policy import rules
 from controller.policy.findings import Nearest
-from controller.policy.firewall import Action, Group, Peers
+from controller.policy.firewall import Action, Group, Peers, Rule
 from controller.policy.load_peers import Names
 from controller.policy.model import OUTSIDE, Network, Policy
 
@@ -17,7 +18,7 @@ RULES_MAX = 5000
 
 
 def check_rules(policy: Policy, known: Names) -> Iterator[Problem]:
-    """Names of tiers, endpoints, networks and groups; numbers of rules and tables."""
+    """Names of tiers; numbers of rules and tables."""
     nearest = Nearest()
     if len(policy.rules) > RULES_MAX:
         yield rules.MANY_RULES.problem(("rules",), count=len(policy.rules), most=RULES_MAX)
@@ -26,19 +27,48 @@ def check_rules(policy: Policy, known: Names) -> Iterator[Problem]:
         where = "rules" if logs else "tiers"
         yield rules.MANY_TABLES.problem((where,), tiers=len(policy.tiers), logs=logs, most=TABLES_MAX)
     for rule in policy.rules.values():
-        at = ("rules", rule.name)
         if rule.tier not in known.tiers:
             hint = nearest.hint("tier", rule.tier, known.tiers)
-            yield rules.UNKNOWN_TIER.problem((*at, "tier"), hint, tier=rule.tier, tiers=tuple(known.tiers))
-        if not (rule.origin.anybody and rule.target.anybody):
-            yield from _check_named(rule.origin, (*at, "from"), known)
-            yield from _check_named(rule.target, (*at, "to"), known)
+            yield rules.UNKNOWN_TIER.problem(
+                ("rules", rule.name, "tier"), hint, tier=rule.tier, tiers=tuple(known.tiers)
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The names that rules and groups use."""
+
+    endpoints: frozenset[str]
+    networks: frozenset[str]
+    groups: frozenset[str]
+
+
+def names_used(named: tuple[Rule, ...], groups: tuple[Group, ...]) -> Used:
+    """Unit: all rules and groups."""
+    peers = [side for rule in named for side in (rule.origin, rule.target)] + [group.members for group in groups]
+    return Used(
+        frozenset(name for each in peers for name in each.endpoints),
+        frozenset(name for each in peers for name in each.networks),
+        frozenset(name for each in peers for name in each.groups),
+    )
+
+
+def check_named(policy: Policy, known: Names, used: Used) -> Iterator[Problem]:
+    """That the names in rules and groups are there.
+
+    A document's names are told apart when it is read; this is for policies that were made in another way.
+    """
+    pairs = ((used.endpoints, known.endpoints), (used.networks, known.networks), (used.groups, known.groups))
+    if all(name in there for names, there in pairs for name in names):
+        return
+    for rule in policy.rules.values():
+        yield from _check_peers(rule.origin, ("rules", rule.name, "from"), known)
+        yield from _check_peers(rule.target, ("rules", rule.name, "to"), known)
     for group in policy.groups.values():
-        yield from _check_named(group.members, ("groups", group.name, "members"), known)
+        yield from _check_peers(group.members, ("groups", group.name, "members"), known)
 
 
-def _check_named(peers: Peers, at: tuple[str | int, ...], known: Names) -> Iterator[Problem]:
-    """A document's names are told apart when it is read; this is for policies that were made in another way."""
+def _check_peers(peers: Peers, at: tuple[str | int, ...], known: Names) -> Iterator[Problem]:
     for names, there in (
         (peers.endpoints, known.endpoints),
         (peers.networks, known.networks),

@@ -34,13 +34,13 @@ def survey(policy: Policy, known: Names) -> Survey:
     on_port: dict[str, Endpoint] = {}
     crowded: dict[str, list[Endpoint]] = {}
     networks, hosts = known.networks, policy.hosts
-    router_mac = policy.defaults.router_mac if any(n.routed for n in policy.networks.values()) else None
+    router = policy.defaults.router_mac.value if any(n.routed for n in policy.networks.values()) else 0
     for endpoint in policy.endpoints.values():
         first = on_port.setdefault(endpoint.place, endpoint)
         if first is not endpoint:
             crowded.setdefault(endpoint.place, [first]).append(endpoint)
-        if endpoint.mac == router_mac is not None:
-            found.problems.append(rules.ROUTER_MAC.problem(("endpoints", endpoint.name, "mac"), mac=router_mac))
+        if router and endpoint.mac is not None and endpoint.mac.value == router:
+            found.problems.append(rules.ROUTER_MAC.problem(("endpoints", endpoint.name, "mac"), mac=endpoint.mac))
         names = endpoint.networks
         if len(names) > 1:
             found.shared.append(endpoint)

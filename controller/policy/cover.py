@@ -6,11 +6,11 @@ known better than the policy does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from controller.policy.firewall import IcmpType, Peers, PortRange, Service
 from controller.policy.model import Address, Cidr, Endpoint
-from controller.policy.peers import Block, ResolvedGroup, unite
+from controller.policy.peers import Block, ResolvedGroup, in_any, unite
 from controller.policy.prefixes import Prefixes
 
 
@@ -40,12 +40,15 @@ def _icmp_covers(wide: tuple[IcmpType, ...], narrow: tuple[IcmpType, ...]) -> bo
 
 
 class PeerCovers:
-    """Which of many peers cover which, each asked for once. Lives for one look at one policy."""
+    """Which of many peers cover which. Lives for one look at one policy.
+
+    Each thing that is named has the set of those that mean all of it, found once; who covers peers is in the sets of
+    all that they name.
+    """
 
     def __init__(
         self, peers: Iterable[Peers], groups: Mapping[str, ResolvedGroup], endpoints: Mapping[str, Endpoint]
     ) -> None:
-        self._groups = groups
         self._endpoints = endpoints
         self._numbers: dict[Peers, int] = {}
         self._united: list[ResolvedGroup] = []
@@ -54,7 +57,9 @@ class PeerCovers:
         self._by_network: dict[str, list[int]] = {}
         self._outside: list[int] = []
         self._coverers: dict[int, frozenset[int]] = {}
-        by_cidr: dict[Cidr, list[int]] = {}
+        self._of_endpoint: dict[str, frozenset[int]] = {}
+        self._of_block: dict[Block, frozenset[int]] = {}
+        by_cidr: dict[Cidr, list[tuple[int, tuple[Cidr, ...]]]] = {}
         naming: dict[str, list[int]] = {}
         for each in dict.fromkeys(peers):
             number = self._numbers[each] = len(self._united)
@@ -65,12 +70,13 @@ class PeerCovers:
                 naming.setdefault(name, []).append(number)
             self._enter(each.endpoints, each.networks, each.outside, [number])
             for cidr in each.cidrs:
-                by_cidr.setdefault(cidr, []).append(number)
+                by_cidr.setdefault(cidr, []).append((number, ()))
         for name, namers in naming.items():
             group = groups[name]
             self._enter(group.endpoints, group.networks, group.outside, namers)
-            for cidr in (cidr for block in group.blocks for cidr in block.cidrs):
-                by_cidr.setdefault(cidr, []).extend(namers)
+            for block in group.blocks:
+                for cidr in block.cidrs:
+                    by_cidr.setdefault(cidr, []).extend((number, block.excluded) for number in namers)
         self._by_cidr = Prefixes(by_cidr.items())
 
     def _enter(self, endpoints: Iterable[str], networks: Iterable[str], outside: bool, namers: list[int]) -> None:
@@ -87,56 +93,63 @@ class PeerCovers:
 
     def coverers(self, peers: Peers) -> frozenset[int]:
         """Those that cover all of these peers; the peers themselves are among them. Both are among those given."""
-        narrow = self._numbers[peers]
-        found = self._coverers.get(narrow)
+        number = self._numbers[peers]
+        found = self._coverers.get(number)
         if found is None:
-            every = {*self._anybody, narrow}
-            if not peers.anybody:
-                every.update(wide for wide in self._candidates(self._united[narrow]) if self._covers(wide, narrow))
-            found = self._coverers[narrow] = frozenset(every)
+            found = frozenset((number,))
+            for part in () if peers.anybody else self._parts(self._united[number]):
+                found = part if found == {number} else found & part
+                if len(found) == 1:
+                    break
+            found = self._coverers[number] = found.union(self._anybody)
         return found
 
     def united(self, peers: Peers) -> ResolvedGroup:
         """All that peers mean."""
         return self._united[self._numbers[peers]]
 
-    def _candidates(self, narrow: ResolvedGroup) -> set[int]:
-        """Those that cover one part of it, chosen so that there are few."""
-        if narrow.networks:
-            return set(self._by_network.get(min(narrow.networks), ()))
+    def _parts(self, narrow: ResolvedGroup) -> Iterator[frozenset[int]]:
+        """For each thing that is named, those that mean all of it. What has these is among all of them."""
+        for name in narrow.networks:
+            yield frozenset(self._by_network[name])
         if narrow.outside:
-            return set(self._outside)
-        if narrow.blocks:
-            return set(self._holding(narrow.blocks[0].cidrs[0].network_address))
-        if not narrow.endpoints:
-            return set()
-        endpoint = self._endpoints[min(narrow.endpoints)]
-        found = set(self._by_endpoint.get(endpoint.name, ()))
-        found.update(self._by_network.get(endpoint.networks[0], ()))
-        if endpoint.ips:
-            found.update(self._holding(endpoint.ips[0]))
+            yield frozenset(self._outside)
+        for block in narrow.blocks:
+            yield self._meaning_block(block)
+        for name in narrow.endpoints:
+            yield self._meaning_endpoint(name)
+
+    def _meaning_endpoint(self, name: str) -> frozenset[int]:
+        """Those that mean an endpoint wherever it is: by its name, all of its networks, or all of its addresses."""
+        found = self._of_endpoint.get(name)
+        if found is None:
+            endpoint = self._endpoints[name]
+            addresses = list(endpoint.ips)
+            if endpoint.mac is not None and any(ip.version == 6 for ip in addresses):
+                addresses.append(endpoint.mac.link_local)
+            by_networks = [frozenset(self._by_network.get(network, ())) for network in endpoint.networks]
+            by_addresses = [frozenset(self._meaning(address)) for address in addresses] or [frozenset()]
+            found = frozenset(self._by_endpoint.get(name, ())).union(
+                by_networks[0].intersection(*by_networks[1:]), by_addresses[0].intersection(*by_addresses[1:])
+            )
+            self._of_endpoint[name] = found
         return found
 
-    def _holding(self, address: Address) -> Iterable[int]:
-        return (number for _, namers in self._by_cidr.holding(address) for number in namers)
+    def _meaning(self, address: Address) -> Iterator[int]:
+        for _, namers in self._by_cidr.holding(address):
+            for number, excluded in namers:
+                if not (excluded and in_any(address, excluded)):
+                    yield number
 
-    def _covers(self, wide: int, narrow: int) -> bool:
-        one, other = self._united[wide], self._united[narrow]
-        return (
-            other.networks <= one.networks
-            and (one.outside or not other.outside)
-            and all(_block_covered(block, one.blocks) for block in other.blocks)
-            and all(self._within(self._endpoints[name], one) for name in other.endpoints - one.endpoints)
-        )
-
-    def _within(self, endpoint: Endpoint, wide: ResolvedGroup) -> bool:
-        """Whether an endpoint is meant wherever it is: by all of its networks, or by all of its addresses."""
-        if wide.networks.issuperset(endpoint.networks):
-            return True
-        addresses = list(endpoint.ips)
-        if endpoint.mac is not None and any(ip.version == 6 for ip in addresses):
-            addresses.append(endpoint.mac.link_local)
-        return bool(addresses) and all(any(block.holds(ip) for block in wide.blocks) for ip in addresses)
+    def _meaning_block(self, narrow: Block) -> frozenset[int]:
+        """Those that hold each prefix in one of their blocks, less no more than is excluded here."""
+        found = self._of_block.get(narrow)
+        if found is None:
+            holding = self._by_cidr.holding(narrow.cidrs[0].network_address)
+            named = {number for _, namers in holding for number, _ in namers}
+            found = frozenset(each for each in named if _block_covered(narrow, self._united[each].blocks))
+            self._of_block[narrow] = found
+        return found
 
 
 def _block_covered(narrow: Block, wide: tuple[Block, ...]) -> bool:

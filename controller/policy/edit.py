@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar, assert_never, cast
 
-from controller.control import Change, DeleteObject, Document, Kind, NoSuchObject, PutObject, PutPolicy, Stored
+from controller.control import Change, DeleteObject, Document, NoSuchObject, PutObject, PutPolicy, Stored
 from controller.errors import PolicyError, Problem
 from controller.policy import sections
 from controller.policy.check import Checker
 from controller.policy.document import LISTED, as_written, index_of, named, objects_of, with_object, without_object
 from controller.policy.findings import Findings
 from controller.policy.load import read
-from controller.policy.load_peers import Names, names_of
+from controller.policy.load_peers import names_of
 from controller.policy.model import API_VERSION, Policy
 from controller.policy.sections import Section, read_object
 from controller.policy.users import sharers_of, users_of
@@ -117,23 +117,13 @@ def _read_object(section: Section[T], stored: Stored, change: PutObject) -> T:
     if kind in LISTED and isinstance(value, dict) and value["name"] != name:
         hint = "leave name out, or write the same"
         findings.say((*at, "name"), f"{shown(value['name'])} is not {shown(name)}, which was to be put", hint)
-    found = read_object(section, name, (at, value), _with(names_of(stored.policy), kind, name), findings)
+    names = names_of(stored.policy)
+    if kind == "groups":  # which may name itself, and is told that it is in itself
+        names = replace(names, groups={*names.groups, name})
+    found = read_object(section, name, (at, value), names, findings)
     findings.raise_any()
     assert found is not None
     return found
-
-
-def _with(names: Names, kind: Kind, name: str) -> Names:
-    """The names as they are with the object that is put; a group may be wrong in being its own member."""
-    match kind:
-        case "networks":
-            return replace(names, networks={*names.networks, name})
-        case "endpoints":
-            return replace(names, endpoints={*names.endpoints, name})
-        case "groups":
-            return replace(names, groups={*names.groups, name})
-        case _:
-            return names
 
 
 def _delete_object(stored: Stored, change: DeleteObject) -> tuple[Document, Policy]:

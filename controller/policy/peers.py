@@ -20,7 +20,7 @@ class Block(NamedTuple):
     excluded: tuple[Cidr, ...] = ()
 
     def holds(self, address: Address) -> bool:
-        return _in_any(address, self.cidrs) and not _in_any(address, self.excluded)
+        return in_any(address, self.cidrs) and not in_any(address, self.excluded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def selects(
         or network in peers.networks
         or (peers.outside and network == OUTSIDE)
         or (endpoint is not None and endpoint in peers.endpoints)
-        or (address is not None and _in_any(address, peers.cidrs))
+        or (address is not None and in_any(address, peers.cidrs))
         or any(groups[name].selects(network, address, endpoint) for name in peers.groups)
     )
 
@@ -95,6 +95,28 @@ def resolve(groups: tuple[Group, ...], endpoints: tuple[Endpoint, ...]) -> Mappi
                 if name not in resolved:
                     resolved[name] = _resolve_one(by_name[name], resolved, labelled)
     return {name: resolved[name] for name in by_name}
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What each group means, and the groups and endpoints that this was made of."""
+
+    means: Mapping[str, ResolvedGroup]
+    made_of: tuple[tuple[Group, ...], tuple[Endpoint, ...]] = ((), ())
+
+
+NO_GROUPS = Groups({})
+
+
+def resolve_again(policy: Policy, before: Groups) -> Groups:
+    """As `resolve_groups`. before: of an earlier policy; a group that means the same is the very same object."""
+    selecting = any(group.selector for group in policy.groups.values())
+    made_of = (tuple(policy.groups.values()), tuple(policy.endpoints.values()) if selecting else ())
+    if made_of == before.made_of:
+        return before
+    known = before.means
+    means = {name: known[name] if known.get(name) == now else now for name, now in resolve(*made_of).items()}
+    return Groups(means, made_of)
 
 
 def unite(peers: Peers, groups: Mapping[str, ResolvedGroup]) -> ResolvedGroup:
@@ -148,5 +170,6 @@ def _index_labels(
     return {pair: frozenset(names) for pair, names in found.items()}
 
 
-def _in_any(address: Address, cidrs: tuple[Cidr, ...]) -> bool:
+def in_any(address: Address, cidrs: tuple[Cidr, ...]) -> bool:
+    """Whether one of the prefixes holds the address."""
     return any(cidr.version == address.version and address in cidr for cidr in cidrs)

@@ -240,6 +240,23 @@ def test_an_unknown_name_names_the_nearest(control: FakeControl) -> None:
     assert ask(control, "GET", "/v1/policy?revision=99").status_code == 404
 
 
+def test_rules_are_a_list_whose_objects_are_put_and_deleted_by_name(control: FakeControl) -> None:
+    created = ask(control, "PUT", "/v1/rules/no-telnet", {"action": "drop", "proto": "tcp", "ports": [23]})
+    assert (created.status_code, created.headers["Location"]) == (201, "http://localhost/v1/rules/no-telnet")
+    again = ask(control, "PUT", "/v1/rules/late", {"name": "late", "action": "allow", "proto": "tcp", "ports": [23]})
+    assert [warning["path"] for warning in again.json["warnings"]] == ["/rules/1"]
+    document = ask(control, "GET", "/v1/policy").json
+    assert [rule["name"] for rule in document["rules"]] == ["no-telnet", "late"]
+    one = ask(control, "GET", "/v1/rules/no-telnet").json
+    assert one == {"name": "no-telnet", "action": "drop", "proto": "tcp", "ports": [23]}
+    assert ask(control, "PUT", "/v1/rules/late", {"action": "drop"}).status_code == 200
+    wrong = ask(control, "PUT", "/v1/rules/late", {"action": "drop", "to": "nobody"})
+    assert (wrong.status_code, wrong.json["problems"][0]["path"]) == (422, "/rules/1/to")
+    assert ask(control, "DELETE", "/v1/rules/no-telnet").status_code == 200
+    assert ask(control, "DELETE", "/v1/rules/no-telnet").status_code == 404
+    assert ask(control, "GET", "/v1/rewrites").json == []
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
 def test_methods_are_what_the_table_says(control: FakeControl, route: object) -> None:
     path = route.path.replace("NAME", "green" if route.kind == "networks" else "web1")  # type: ignore[attr-defined]

@@ -107,6 +107,46 @@ def test_plan_shows_and_changes_nothing(control: FakeControl, policy: str, capsy
     assert "no difference" in capsys.readouterr().out
 
 
+ODD: dict[str, object] = {**DOCUMENT, "rules": [{"name": "a", "action": "drop"}, {"name": "b", "action": "allow"}]}
+SHADOWED = "warning: /rules/1: rule 'b' can never match: rule 'a' (drop) is about all of the same"
+
+
+@pytest.mark.usefixtures("server")
+def test_plan_and_apply_show_warnings(tmp_path: Path, capsys: Said) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(ODD))
+    for verb in ("plan", "apply"):
+        assert main(["policy", verb, str(path)]) == Exit.OK
+        assert SHADOWED in capsys.readouterr().out
+
+
+def test_check_reads_a_file_without_a_controller(tmp_path: Path, capsys: Said) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(ODD))
+    nowhere = ["--server", "http://127.0.0.1:1"]
+    assert main(["policy", "check", str(path), *nowhere]) == Exit.OK
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith(SHADOWED)
+    assert out[-1] == "it is a policy"
+    assert main(["policy", "check", str(path), "--json"]) == Exit.OK
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["problems"], answer["warnings"][0]["path"]) == ([], "/rules/1")
+
+
+def test_check_says_all_that_is_wrong_and_exits_2(tmp_path: Path, capsys: Said) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("apiVersion: tripoint/v1\nnetworks: {green: {vlan: 0}}\nrules: [{name: a, action: drop, to: x}]\n")
+    assert main(["policy", "check", str(path)]) == Exit.USAGE
+    error = capsys.readouterr().err
+    assert error.startswith("tripoint: no policy: there are 2 problems\n  /networks/green/vlan: 0 is not")
+    assert "/rules/0/to: nothing is called 'x'" in error
+    assert main(["policy", "check", str(path), "--json"]) == Exit.USAGE
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 2
+    path.write_text("apiVersion: [")
+    assert main(["policy", "check", str(path)]) == Exit.USAGE
+    assert "there is 1 problem" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("server")
 def test_if_match_that_does_not_hold_exits_4(control: FakeControl, policy: str, capsys: Said) -> None:
     for verb in ("plan", "apply"):
@@ -286,7 +326,7 @@ def test_a_file_that_is_not_there_exits_2(tmp_path: Path, capsys: Said) -> None:
 
 
 LEAVES = [
-    ["policy", "plan"], ["policy", "apply"], ["policy", "show"], ["policy", "revisions"],
+    ["policy", "check"], ["policy", "plan"], ["policy", "apply"], ["policy", "show"], ["policy", "revisions"],
     ["status"], ["hosts"], ["bindings"], ["matrix"], ["flows"],
 ]  # fmt: skip
 

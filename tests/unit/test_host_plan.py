@@ -11,7 +11,7 @@ import pytest
 from controller.carriers import find_carriers
 from controller.host_plan import HostPlan, plan_hosts
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, TunnelSeen, WantedPort
-from controller.inventory import Bindings, BridgePorts, bind, labels_of, strangers_of
+from controller.inventory import NO_STRANGERS, Bindings, BridgePorts, bind, find_strangers, labels_of
 from controller.mac import Mac
 from controller.mtu import member_mtus, mtu_problems, overhead_bytes, underlay_mtus
 from controller.pipeline.segment import Carrier
@@ -218,7 +218,7 @@ def test_a_port_with_a_tunnels_name_that_leads_elsewhere_carries_nothing() -> No
     name, dpid = tunnel_port("boxB"), THREE.hosts["boxA"].datapath_id or Dpid(0)
     right, wrong = TunnelSeen("192.0.2.5", True, "", ""), TunnelSeen("203.0.113.9", True, "", "")
     for tunnel, carries in ((right, 4), (wrong, None), (None, None)):
-        found = strangers_of(THREE, [seen_host(port(name, 4, tunnel=tunnel), dpid=dpid)])
+        found = find_strangers(THREE, [seen_host(port(name, 4, tunnel=tunnel), dpid=dpid)]).by_bridge
         bridge = BridgePorts(dpid, "br0", {name: 4}, True, strangers=found.get(dpid, frozenset()))
         assert bridge.carrier(name) == carries
 
@@ -309,3 +309,17 @@ def test_what_a_database_says_of_its_mtu_is_believed_within_what_a_policy_may_sa
     tunnel = TunnelSeen("192.0.2.5", True, "", "eth0")
     box = seen_host(port("eth0", 1, mtu_bytes=observed), port("tp-0123456789", 2, tunnel=tunnel))
     assert underlay_mtus([box]) == {"boxA": believed}
+
+
+def test_strangers_found_step_by_step_are_those_found_at_once() -> None:
+    dpid = THREE.hosts["boxA"].datapath_id or Dpid(0)
+    name, right = tunnel_port("boxB"), TunnelSeen("192.0.2.5", True, "", "eth0")
+    wrong = TunnelSeen("192.0.2.99", True, "", "eth0")
+    elsewhere = policy_of(hosts={"boxA": host(4), "boxB": host(99)}, networks={}, endpoints={})
+    before = NO_STRANGERS
+    for policy, tunnel in ((THREE, right), (THREE, wrong), (elsewhere, wrong), (THREE, wrong), (THREE, right)):
+        box = seen_host(port(name, 4, tunnel=tunnel), dpid=dpid)
+        for _ in range(2):
+            before = find_strangers(policy, [box], before)
+            assert before.by_bridge == find_strangers(policy, [box]).by_bridge
+        assert bool(before.by_bridge) == ((policy, tunnel) in ((THREE, wrong), (elsewhere, right)))

@@ -330,6 +330,15 @@ def test_plan_says_what_would_change_and_changes_nothing(store: Store) -> None:
         assert away.members_removed == ("a",)
 
 
+def test_changes_and_plans_warn_of_what_is_odd_with_paths_in_the_document(store: Store) -> None:
+    reconciler = make(store)
+    odd = {**document("a"), "rules": [{"name": "x", "action": "drop"}, {"name": "y", "action": "drop"}]}
+    assert [warning.path for warning in reconciler.plan(PutPolicy(odd)).warnings] == ["/rules/1"]
+    assert [warning.path for warning in reconciler.change(PutPolicy(odd)).warnings] == ["/rules/1"]
+    assert [warning.path for warning in reconciler.change(PutPolicy(odd)).warnings] == ["/rules/1"]
+    assert reconciler.change(DeleteObject("rules", "x")).warnings == ()
+
+
 def test_policy_put_while_a_bridge_is_away_is_in_force_when_it_returns(store: Store) -> None:
     reconciler = make(store)
     with connected(reconciler, FakeSwitch(p1=1)) as switch:

@@ -179,6 +179,11 @@ def test_what_is_replayed_is_what_the_policy_was_edited_to() -> None:
         DeleteObject("networks", "green"),
         PutPolicy({"apiVersion": "tripoint/v1", "networks": {"pink": green}}),
         PutObject("networks", "green", {"vlan": 12}),
+        PutObject("rules", "a", {"action": "drop"}),
+        PutObject("rules", "b", {"name": "b", "action": "drop"}),
+        PutObject("rules", "a", {"action": "allow", "name": "a"}),
+        DeleteObject("rules", "b"),
+        PutObject("groups", "g", {"members": ["green"]}),
         DeleteObject("networks", "pink"),
     ]
     for change in changes:

@@ -25,6 +25,7 @@ from controller.flow.fields import (
     NETWORK,
     NEXT_HOP,
     NEXT_HOP6,
+    NW_TTL,
     PUNTED,
     Field,
     Punt,
@@ -105,8 +106,9 @@ def _arp(emit: Emit, view: UplinkView) -> Iterator[Flow]:
 
 def _discovery(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     here = (NETWORK(view.number), ETH_TYPE(IPV6), IP_PROTO(ICMPV6))
-    asks = (*here, ICMPV6_TYPE(NEIGHBOR_SOLICITATION), ICMPV6_CODE(0))
-    tells = (*here, ICMPV6_TYPE(NEIGHBOR_ADVERTISEMENT), ICMPV6_CODE(0))
+    # From this link and no other: whoever forwards a packet counts its hop limit down (RFC 4861 section 11.2).
+    asks = (*here, ICMPV6_TYPE(NEIGHBOR_SOLICITATION), ICMPV6_CODE(0), NW_TTL(255))
+    tells = (*here, ICMPV6_TYPE(NEIGHBOR_ADVERTISEMENT), ICMPV6_CODE(0), NW_TTL(255))
     for address in view.answered():
         if address.version == 6:
             for claim in ((*asks, IPV6_SRC(int(address))), (*tells, ND_TARGET(int(address)))):
@@ -183,6 +185,7 @@ OUTSIDE = Stage(
             ND_TARGET,
             ND_TLL,
             NETWORK.field,
+            NW_TTL,
         }
     ),
     reads=frozenset({ARP_SHA, ARP_SPA, IPV6_SRC, ND_SLL, ND_TARGET, ND_TLL, NETWORK.field}),

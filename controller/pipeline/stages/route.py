@@ -48,10 +48,12 @@ from controller.pipeline.protocols import (
     IPV4_BROADCAST,
     IPV4_MULTICAST,
     IPV4_MULTICAST_MASK,
+    IPV6,
     IPV6_LINK_LOCAL,
     IPV6_LINK_LOCAL_MASK,
     IPV6_MULTICAST,
     IPV6_MULTICAST_MASK,
+    LINK_CONTROL,
 )
 from controller.pipeline.punting import hand_over
 from controller.pipeline.router_view import RealmView, Router, UplinkView
@@ -81,6 +83,18 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
     ):
         match = (to_router, fields.is_it, fields.destination(value, mask))
         yield emit("never", match, origin="", why="this address means something on its own link only")
+    for kind in LINK_CONTROL:
+        control = (to_router, ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(kind))
+        yield emit("never", control, origin="", why="messages of the link are no rule's, and so stay on it")
+    for cidr in view.routed:
+        fields = fields_of(cidr)
+        yield emit(
+            "nobody",
+            (to_router, fields.is_it, *prefix(fields.destination, cidr)),
+            (_FROM_NETWORK, *hand_over(Punt.UNREACHABLE)),
+            origin="",
+            why="no member that is present has this address, and the sender is told",
+        )
     for fields in BY_VERSION.values():
         for ttl in (0, 1):
             yield emit(
@@ -260,6 +274,7 @@ ROUTE = Stage(
         "hidden": Priority(400, "from outside to a member behind NAT"),
         "spent": Priority(300, "packets that may not travel further"),
         "member": Priority(200, "the address of a member of a routed network"),
+        "nobody": Priority(150, "any other address of a routed network"),
         "outside": Priority(100, "any other address"),
     },
     miss=Miss("not for the router", goto="forward"),

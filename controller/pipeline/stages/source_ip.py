@@ -10,6 +10,7 @@ from controller.flow.fields import (
     ARP_SHA,
     ARP_SPA,
     ARP_TPA,
+    ETH_DST,
     ETH_SRC,
     ETH_TYPE,
     ICMPV6_CODE,
@@ -146,6 +147,13 @@ def _beyond(emit: Emit, member: MemberView, here: tuple[Term, ...]) -> Iterator[
             origin=member.origin,
             why="the member is a router, and the sender is behind it",
         )
+    if member.endpoint.routes and member.router is not None:
+        yield emit(
+            "inside",
+            (*here, ETH_DST(member.router.mac.value)),
+            origin=member.origin,
+            why="the network's own router serves members, not what is behind them",
+        )
     if member.endpoint.routes:
         for cidr in (*member.network.cidrs, *member.beside, *NOBODYS):
             fields = fields_of(cidr)
@@ -251,6 +259,7 @@ SOURCE_IP = Stage(
             ARP_SHA,
             ARP_SPA,
             ARP_TPA,
+            ETH_DST,
             ETH_SRC,
             ETH_TYPE,
             ICMPV6_CODE,

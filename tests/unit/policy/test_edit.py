@@ -12,7 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from controller.control import Change, DeleteObject, Kind, NoSuchObject, PutObject, PutPolicy, Stored
 from controller.errors import PolicyError, Problem
+from controller.policy.advice import advise
 from controller.policy.check import Checker, check
+from controller.policy.document import as_written
 from controller.policy.edit import apply_change
 from controller.policy.load import load
 from controller.policy.model import API_VERSION, EMPTY_POLICY
@@ -181,11 +183,141 @@ def test_whole_documents_that_are_none_are_refused(value: object) -> None:
     assert refused(PutPolicy(value))[0][0] == ""
 
 
+ROUTED: dict[str, Any] = {
+    **DOCUMENT,
+    "networks": {
+        **DOCUMENT["networks"],
+        "dmz": {"vlan": 30, "cidrs": ["10.3.0.0/24"], "mode": "nat", "gateway": "10.3.0.1", "uplink": "wan"},
+    },
+    "uplinks": {"wan": {"host": "boxA", "port": "eth1", "addresses": ["198.51.100.2/24"]}},
+    "endpoints": {
+        **DOCUMENT["endpoints"],
+        "www": {"network": "dmz", "port": "www", "mac": "02:00:00:00:00:21", "ips": ["10.3.0.2"]},
+    },
+    "groups": {"webs": {"members": ["web1", "green"]}, "all": {"members": ["webs"]}},
+    "rules": [
+        {"name": "first", "action": "log"},
+        {"name": "second", "action": "allow", "from": "webs", "to": ["pink", "nas"]},
+        {"name": "third", "action": "drop"},
+    ],
+    "rewrites": [{"name": "in", "network": "dmz", "type": "dnat", "address": "198.51.100.9", "to": "www"}],
+    "defaults": {"pairs": [{"from": "dmz", "to": "outside", "action": "drop"}]},
+}
+FULL = Stored(9, ROUTED, load(ROUTED))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("uplinks", "dsl", {"port": "eth2", "addresses": ["203.0.113.2/24"]}),
+        ("groups", "new", {"members": ["webs"]}),
+        ("rules", "new", {"action": "allow", "from": "webs", "to": "dmz"}),
+        ("rewrites", "new", {"type": "masquerade", "network": "dmz"}),
+    ],
+)
+def test_every_other_kind_can_be_put_and_deleted(kind: Kind, name: str, value: dict[str, Any]) -> None:
+    document, policy = apply_change(FULL, PutObject(kind, name, value))
+    assert policy == load(document)
+    assert list(getattr(policy, kind))[-1] == name
+    assert apply_change(Stored(10, document, policy), PutObject(kind, name, value))[0] is document
+    assert apply_change(Stored(10, document, policy), DeleteObject(kind, name)) == (ROUTED, FULL.policy)
+
+
+def test_a_rule_that_is_there_keeps_its_place_and_a_new_one_comes_last() -> None:
+    document, policy = apply_change(FULL, PutObject("rules", "first", {"action": "drop", "to": "nas"}))
+    assert list(policy.rules) == ["first", "second", "third"]
+    assert document["rules"][0] == {"name": "first", "action": "drop", "to": "nas"}  # type: ignore[index]
+    document, policy = apply_change(FULL, PutObject("rules", "new", {"action": "drop", "name": "new"}))
+    assert list(policy.rules) == ["first", "second", "third", "new"]
+    assert document["rules"][3] == {"action": "drop", "name": "new"}  # type: ignore[index]
+    assert policy == load(document)
+
+
+def test_paths_of_one_rule_are_those_of_the_whole_document() -> None:
+    assert refused(PutObject("rules", "second", {"action": "x", "to": "nobody"}), FULL) == [
+        ("/rules/1/action", "'x' is not one of: allow, drop, reject, pass, log"),
+        ("/rules/1/to", "nothing is called 'nobody'"),
+    ]
+    assert refused(PutObject("rules", "new", {"action": "drop", "tier": "x"}), FULL)[0][0] == "/rules/3/tier"
+    assert refused(PutObject("rules", "new", 3), FULL)[0][0] == "/rules/3"
+    assert refused(PutObject("rules", "a b", {"action": "drop"}), FULL)[0][0] == "/rules/3/name"
+    assert refused(PutObject("rules", "new", {"action": "drop", "name": "other"}), FULL) == [
+        ("/rules/3/name", "'other' is not 'new', which was to be put")
+    ]
+    assert refused(PutObject("rewrites", "in", {"type": "masquerade", "network": "pink"}), FULL)[0][0] == (
+        "/rewrites/0/network"
+    )
+    assert refused(PutObject("networks", "dmz", {**ROUTED["networks"]["dmz"], "gateway": "10.3.0.2"}), FULL) == [
+        ("/networks/dmz/gateway", "gateway 10.3.0.2 belongs to endpoint 'www'")
+    ]
+
+
+def test_names_of_a_rule_are_told_apart_by_what_is_stored() -> None:
+    _, policy = apply_change(FULL, PutObject("rules", "new", {"action": "drop", "from": ["web1", "pink", "all"]}))
+    origin = policy.rules["new"].origin
+    assert (origin.endpoints, origin.networks, origin.groups) == (("web1",), ("pink",), ("all",))
+    assert refused(PutObject("groups", "all", {"members": ["all"]}), FULL) == [
+        ("/groups/all/members", "the group is in itself: 'all' -> 'all'")
+    ]
+
+
+def test_a_new_object_takes_no_name_that_a_rule_means_another_by() -> None:
+    vlan = {"vlan": 99}
+    assert refused(PutObject("networks", "webs", vlan), FULL) == [
+        ("/rules/1/from", "'webs' may be a group and a network"),
+        ("/groups/all/members", "'webs' may be a group and a network"),
+    ]
+    assert refused(PutObject("groups", "nas", {}), FULL) == [("/rules/1/to", "'nas' may be an endpoint and a group")]
+    apply_change(FULL, PutObject("networks", "web2", vlan))
+    apply_change(FULL, PutObject("networks", "first", vlan))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("groups", "webs", [("/rules/1/from", "rule 'second' names group 'webs'"),
+                            ("/groups/all/members", "group 'all' names group 'webs'")]),
+        ("endpoints", "web1", [("/groups/webs/members", "group 'webs' names endpoint 'web1'")]),
+        ("endpoints", "nas", [("/rules/1/to", "rule 'second' names endpoint 'nas'")]),
+        ("endpoints", "www", [("/rewrites/0/to", "rewrite 'in' leads to endpoint 'www'")]),
+        ("uplinks", "wan", [("/networks/dmz/uplink", "network 'dmz' has uplink 'wan'")]),
+    ],
+)  # fmt: skip
+def test_what_others_name_cannot_be_deleted_and_the_error_names_them(
+    kind: Kind, name: str, expected: list[tuple[str, str]]
+) -> None:
+    found = refused(DeleteObject(kind, name), FULL)
+    assert found == [(path, f"{words}, which was to be deleted") for path, words in expected]
+
+
+def test_a_network_is_named_by_members_pairs_rewrites_and_rules() -> None:
+    assert [path for path, _ in refused(DeleteObject("networks", "dmz"), FULL)] == [
+        "/endpoints/www/network",
+        "/defaults/pairs/0/from",
+        "/rewrites/0/network",
+    ]
+    assert "/rules/1/to" in [path for path, _ in refused(DeleteObject("networks", "pink"), FULL)]
+    assert [path for path, _ in refused(DeleteObject("hosts", "boxA"), FULL)] == [
+        "/endpoints/web1/host",
+        "/uplinks/wan/host",
+    ]
+
+
 NETWORKS = st.sampled_from(["green", "pink", "blue"])
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 NETWORK_VALUES = st.fixed_dictionaries(
     {"vlan": st.integers(0, 4)},
     optional={"cidrs": st.sampled_from([[], ["10.0.0.0/24"], "x"]), "members": st.sampled_from(["open", "declared"])},
+) | st.builds(
+    lambda vlan: {"vlan": vlan, "cidrs": ["10.0.0.0/24"], "mode": "nat", "gateway": "10.0.0.254", "uplink": "wan"},
+    st.integers(1, 4),
+)
+PEERS = st.sampled_from(["any", "green", "a", "g", ["pink", "h"], "10.0.0.0/8", "outside"])
+GROUP_VALUES = st.fixed_dictionaries(
+    {}, optional={"members": st.lists(st.sampled_from(["a", "green", "g", "h"]), max_size=2, unique=True)}
+)
+RULE_VALUES = st.fixed_dictionaries(
+    {"action": st.sampled_from(["allow", "log"])}, optional={"from": PEERS, "to": PEERS}
 )
 ENDPOINT_VALUES = st.fixed_dictionaries(
     {
@@ -258,9 +390,32 @@ class Edits(RuleBasedStateMachine):
         if self.stored.document:
             fresh = load(self.stored.document)
             assert fresh == self.stored.policy
-            for kind in ("networks", "endpoints", "hosts"):
+            for kind in ("networks", "endpoints", "hosts", "uplinks", "groups", "rules", "rewrites"):
                 assert list(getattr(fresh, kind)) == list(getattr(self.stored.policy, kind))
             assert check(fresh) == ()
+
+    @rule(name=st.sampled_from(["g", "h", "a", "green"]), value=GROUP_VALUES)
+    def put_group(self, name: str, value: object) -> None:
+        self.change(PutObject("groups", name, value))
+
+    @rule(name=st.sampled_from(["r", "s"]), value=RULE_VALUES)
+    def put_rule(self, name: str, value: object) -> None:
+        self.change(PutObject("rules", name, value))
+
+    @rule(value=st.sampled_from([{"port": "eth1", "addresses": ["198.51.100.2/24"]}, {"port": "p1"}]))
+    def put_uplink(self, value: object) -> None:
+        self.change(PutObject("uplinks", "wan", value))
+
+    @rule(name=st.sampled_from(["o", "p"]), network=NETWORKS)
+    def put_rewrite(self, name: str, network: str) -> None:
+        self.change(PutObject("rewrites", name, {"type": "masquerade", "network": network}))
+
+    @rule(
+        kind=st.sampled_from(["groups", "rules", "uplinks", "rewrites"]),
+        name=st.sampled_from(["g", "h", "a", "green", "r", "s", "wan", "o"]),
+    )
+    def delete_more(self, kind: Kind, name: str) -> None:
+        self.change(DeleteObject(kind, name))
 
 
 TestEdits = Edits.TestCase
@@ -286,3 +441,62 @@ def test_putting_objects_one_by_one_equals_putting_the_document(
             stored = Stored(1, *apply_change(stored, PutObject(kind, name, objects[name])))  # type: ignore[arg-type]
     assert stored.policy == expected
     assert {**stored.document, "endpoints": stored.document.get("endpoints", {})} == whole
+
+
+REWRITE_VALUES = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["o", "p", "q"]),
+        "network": NETWORKS,
+        "type": st.sampled_from(["masquerade", "snat", "dnat", "forward", "one_to_one"]),
+        "to": st.sampled_from(["a", "b:80", "198.51.100.9", "10.0.0.9"]),
+    },
+    optional={
+        "address": st.sampled_from(["198.51.100.2", "198.51.100.9", "10.0.0.9"]),
+        "proto": st.just("tcp"),
+        "l4_port": st.just(80),
+    },
+)
+UPLINK_VALUES = st.fixed_dictionaries(
+    {
+        "port": st.sampled_from(["p1", "eth1"]),
+        "addresses": st.sampled_from([["198.51.100.2/24"], ["10.0.0.5/24", "2001:db8::1/64"]]),
+    },
+    optional={"routes": st.just([{"to": "0.0.0.0/0", "via": "203.0.113.1"}]), "host": st.just("h1")},
+)
+PAIRS = st.lists(
+    st.fixed_dictionaries(
+        {"from": NETWORKS | st.just("outside"), "to": NETWORKS | st.just("outside"), "action": st.just("drop")}
+    ),
+    max_size=2,
+)
+RICH = st.fixed_dictionaries(
+    {
+        "apiVersion": st.just(API_VERSION),
+        "networks": st.dictionaries(NETWORKS, NETWORK_VALUES, max_size=3),
+        "endpoints": st.dictionaries(NAMES, ENDPOINT_VALUES, max_size=4),
+        "groups": st.dictionaries(st.sampled_from(["g", "h", "a"]), GROUP_VALUES, max_size=3),
+        "uplinks": st.dictionaries(st.sampled_from(["wan", "dsl"]), UPLINK_VALUES, max_size=2),
+        "rules": st.lists(
+            st.builds(lambda name, value: {"name": name, **value}, st.sampled_from(["r", "s", "t"]), RULE_VALUES),
+            max_size=3,
+            unique_by=lambda rule: rule["name"],
+        ),
+        "rewrites": st.lists(REWRITE_VALUES, max_size=3, unique_by=lambda rewrite: rewrite["name"]),
+        "defaults": st.fixed_dictionaries({"pairs": PAIRS}),
+    }
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(RICH)
+def test_every_path_of_a_problem_or_warning_leads_somewhere(whole: dict[str, Any]) -> None:
+    found: tuple[Problem, ...]
+    try:
+        document, policy = apply_change(EMPTY, PutPolicy(whole))
+        found = tuple(as_written(each, document) for each in advise(policy))
+    except PolicyError as error:
+        found = error.problems
+    for problem in found:
+        value: Any = whole
+        for step in problem.path.split("/")[1:]:  # raises where a path leads nowhere
+            value = value[int(step)] if isinstance(value, list) else value[step]
