@@ -106,12 +106,13 @@ class Inward:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An outside address and a member's stand for each other, packet by packet."""
+    """An outside address and a member's stand for each other, packet by packet. hairpin: as of Inward."""
 
     origin: str
     network: int
     address: Address
     member: Address
+    hairpin: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class UplinkView:
         return tuple(dict.fromkeys(attached.network for attached in self.uplink.addresses))
 
     def outside_addresses(self) -> tuple[Address, ...]:
-        """Those that translations lead from or to, each once; without those of stateless exchanges."""
+        """Those that conntrack leads from or to, each once; not those that stand for a member packet by packet."""
         return tuple(dict.fromkeys(self._outside_addresses()))
 
     def _outside_addresses(self) -> Iterator[Address]:
@@ -154,6 +155,7 @@ class UplinkView:
             yield from (type(outward.first)(value) for value in range(first, last + 1))
         for inward in self.inward:
             yield from (inward.address, inward.hairpin)
+        yield from (exchange.hairpin for exchange in self.exchanges)
 
     def answered(self) -> tuple[Address, ...]:
         """The addresses on its segments for which the switch answers."""

@@ -94,7 +94,7 @@ def _led(policy: Policy) -> Iterator[Led]:
             for address, l4_port in inward.targets:
                 port = None if inward.protocol is None else l4_port or inward.l4_port
                 yield Led(inward.origin, inward.network, address, inward.protocol, port)
-        for exchange in _exchanges(policy, network):
+        for exchange in _exchanges(policy, policy.uplinks[network.uplink], network):
             yield Led(exchange.origin, exchange.network, exchange.member, None, None)
 
 
@@ -147,7 +147,7 @@ def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
         behind_nat=tuple(cidr for network in networks if network.mode is Mode.NAT for cidr in network.cidrs),
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
-        exchanges=tuple(one for network in networks for one in _exchanges(policy, network)),
+        exchanges=tuple(one for network in networks for one in _exchanges(policy, uplink, network)),
     )
 
 
@@ -236,11 +236,12 @@ def _addresses(policy: Policy, network: Network, target: Target, version: int) -
     yield from list(of_version)[:1]
 
 
-def _exchanges(policy: Policy, network: Network) -> Iterator[Exchange]:
+def _exchanges(policy: Policy, uplink: Uplink, network: Network) -> Iterator[Exchange]:
     for rewrite in policy.rewrites.values():
         if isinstance(rewrite, OneToOne) and rewrite.stateless and rewrite.network == network.name:
             for member in _addresses(policy, network, rewrite.target, rewrite.address.version):
-                yield Exchange(pointer("rewrites", rewrite.name), network.number, rewrite.address, member)
+                hairpin = first_address(uplink, member.version) or rewrite.address
+                yield Exchange(pointer("rewrites", rewrite.name), network.number, rewrite.address, member, hairpin)
 
 
 def rules_for(book: Rulebook, networks: Iterable[Network]) -> Iterator[RuleView]:

@@ -444,6 +444,14 @@ def test_one_failure_outweighs_an_invalid_and_an_invalid_outweighs_passes() -> N
     assert verdict_of([row(verdict=Verdict.INVALID), row(verdict=Verdict.FAIL)]) is Verdict.FAIL
 
 
+def test_the_matrix_names_addresses_whole_and_points_by_their_node() -> None:
+    rows = [Row("a", "2001:db8::1", "ping", "", Expect.REACH, "reach", Verdict.PASS)]
+    rows += [Row("a:eth0.10", "b:eth0.10", "ping", "", Expect.SILENCE, "none", Verdict.PASS)]
+    lines = matrix(rows)
+    assert lines[0].split() == ["from", "\\", "to", "a", "2001:db8::1", "b"]
+    assert lines[1].split() == ["a", "-", "reach", "silence"]
+
+
 def test_the_report_joins_what_passed_and_shows_every_failure_alone() -> None:
     rows = [
         row(),

@@ -58,7 +58,7 @@ def _dnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
         yield emit(
             "exchange",
             _for(view, exchange.address),
-            (Load(ASKED, 1), SetField(fields.destination, int(exchange.member))),
+            (Load(ASKED, 1), Load(DNATED, 1), SetField(fields.destination, int(exchange.member))),
             goto="route",
             origin=exchange.origin,
             why="this outside address stands for the member, packet by packet",
