@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import itertools
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -216,6 +218,31 @@ def page(stand: Stand, node: str, l4_port: int = 80, address: str = "0.0.0.0") -
     words = (sys.executable, "-m", "http.server", str(l4_port), "--bind", address, "--directory")
     with stand.program(node, *words, str(stand.place(node)), ready="Serving HTTP"):
         yield text
+
+
+@contextlib.contextmanager
+def flood(stand: Stand, node: str, targets: list[str], l4_port: int = 9) -> Iterator[list[int]]:
+    """Datagrams to all of them in turn, as fast as they go, for the block. Yields how many, as the only item."""
+    with netns.inside(stand.record.namespaces[node]):
+        handle = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sent, over = [0], threading.Event()
+
+    def send() -> None:
+        for target in itertools.cycle(targets):
+            if over.is_set():
+                return
+            with contextlib.suppress(OSError):  # the errors that come back
+                handle.sendto(b"flood", (target, l4_port))
+            sent[0] += 1
+
+    thread = threading.Thread(target=send)
+    with handle:
+        thread.start()
+        try:
+            yield sent
+        finally:
+            over.set()
+            thread.join()
 
 
 @dataclass

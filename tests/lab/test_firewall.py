@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from tests.lab.conftest import PROJECT
-from tests.lab.stand import CURL, REFUSED, TIMED_OUT, Log, Stand, page, standing, until, watching
+from tests.lab.stand import CURL, REFUSED, TIMED_OUT, Log, Stand, flood, page, standing, until, watching
 from topologies import frames, netns
 from topologies.frames import Party
 
@@ -177,7 +177,7 @@ def _datagram_to(stand: Stand, node: str, target: str, l4_port: int) -> str:
     with netns.inside(stand.record.namespaces[node]):
         handle = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with handle:
-        handle.settimeout(3)
+        handle.settimeout(1)
         handle.connect((target, l4_port))
         handle.send(b"?")
         try:
@@ -215,6 +215,17 @@ def test_new_connections_are_logged_by_the_rules_name_and_no_more_often_than_it_
         assert {(line["action"], line["origin"]) for line in rejected} == {("reject", "server")}
         until(lambda: packets(stand, "rejected") >= 3, "each is counted")
         until(lambda: packets(stand, "clients-to-servers") > 5, "and so is what passes")
+
+
+def test_a_flood_of_what_is_rejected_holds_nobody_up() -> None:
+    with standing(TOPOLOGIES / "reject_and_log.yaml") as stand, page(stand, "server") as text:
+        with flood(stand, "printer", ["10.2.0.11", "10.1.0.11", "10.1.0.12"]) as sent:
+            for _ in range(5):
+                assert stand.do("client1", *CURL, "http://10.2.0.11/").stdout == text
+            until(lambda: sent[0] > 20_000, "a flood", 60)
+            assert stand.rest.answers()
+        until(lambda: _datagram_to(stand, "server", "10.1.0.11", 123) == "ECONNREFUSED", "others are told again")
+        assert len(log_of(stand)) <= 2 * 3 + 2, "three lines a minute for each rule, and what came meanwhile"
 
 
 # -- C4 --------------------------------------------------------------------------------------------------------------

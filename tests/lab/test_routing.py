@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import PROJECT
-from tests.lab.stand import CURL, Stand, page, standing, until, watching
+from tests.lab.stand import CURL, Stand, flood, page, standing, until, watching
 from topologies import frames, netns
 
 TOPOLOGIES = PROJECT / "topologies"
@@ -81,6 +81,21 @@ def test_a_forwarded_port_shows_its_page_in_ipv6(url: str) -> None:
     with standing(TOPOLOGIES / "port_forward_ipv6.yaml") as stand, page(stand, "boxA", 8800, "::") as text:
         assert stand.do("boxB", *CURL, "-g", url).stdout == text
         assert stand.do("boxC", *CURL, "-g", url).stdout == text
+
+
+def test_members_that_share_a_port_all_get_connections_and_each_keeps_its_own() -> None:
+    with standing(TOPOLOGIES / "rewrites.yaml") as stand, contextlib.ExitStack() as stack:
+        for node in ("web1", "web2", "web3"):
+            stack.enter_context(page(stand, node))
+        found: dict[int, set[str]] = {}
+        for _ in range(2):
+            for port in range(30000, 30032):
+                done = stand.do("world", *CURL, "--local-port", str(port), "http://198.51.100.2/")
+                found.setdefault(port, set()).add(done.stdout)
+            stand.do("world", "ss", "--kill", "state", "time-wait")
+        assert all(len(answers) == 1 for answers in found.values()), found
+        counts = [sum({f"a page from {node}"} == answers for answers in found.values()) for node in stand.lab.nodes]
+        assert sorted(counts)[-3:] == [10, 10, 12], "by the last four bits of the source port: 5, 5 and 6 of 16"
 
 
 # -- what routers tell -----------------------------------------------------------------------------------------------
@@ -188,3 +203,18 @@ def test_pages_come_in_from_the_world_through_the_masquerade(tmp_path: Path) -> 
             done = stand.do(node, *CURL, "--max-time", "20", "-o", str(tmp_path / node), "http://203.0.113.80/large")
             assert done.returncode == 0, done.stderr
             assert (tmp_path / node).read_bytes() == (stand.place("server") / "large").read_bytes()
+
+
+def test_a_flood_for_next_hops_that_are_not_there_holds_nobody_up() -> None:
+    """Each such packet is one for the controller, which asks; the switch hands over no more than it can do."""
+    with standing(TOPOLOGIES / "nat_network.yaml") as stand, page(stand, "server"):
+        nowhere = [f"192.168.90.{number}" for number in range(100, 250)]
+        with flood(stand, "vm1", nowhere) as sent:
+            for _ in range(5):
+                assert stand.do("vm2", *CURL, "http://203.0.113.80/").stdout == "a page from server"
+            until(lambda: sent[0] > 20_000, "a flood", 60)
+            assert stand.rest.answers()
+        until(
+            lambda: "1 received" in stand.do("vm2", "ping", "-c1", "-W1", "192.168.90.5").stdout,
+            "who has not been heard of yet is found",
+        )
