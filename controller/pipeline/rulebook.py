@@ -106,8 +106,9 @@ def place_of(
     policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None, bridge: BridgeView = ABLE
 ) -> Place:
     """How a network is judged and routed on a bridge. way_out: where its uplink is from there; None: nowhere."""
+    router_mac = None if book.realm is None else book.realm.router_mac
     if network.name not in book.zones:
-        return NOWHERE
+        return NOWHERE if router_mac is None else Place(router_mac=router_mac)
     defaults = policy.defaults
     within = {pair.origin: pair.decision for pair in defaults.pairs if pair.origin == pair.target}
     inwards = Decision.ALLOW if network.mode is Mode.ROUTED else None
@@ -119,7 +120,7 @@ def place_of(
         inwards if has_uplink else Decision.DROP,
     )
     if not network.routed:
-        return Place(judged)
+        return Place(judged, router_mac=router_mac)
     router = Router(
         defaults.router_mac,
         network.gateways,
