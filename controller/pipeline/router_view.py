@@ -25,13 +25,14 @@ class WayOut:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """The router of a routed network. translates: packets outwards get another source."""
+    """The router of a routed network. translates: packets outwards get another source. advertises: see BridgeView."""
 
     mac: Mac
     gateways: tuple[Address, ...]
     nat: bool
     way_out: WayOut | None
     translates: bool
+    advertises: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ class UplinkView:
     outward: tuple[Outward, ...] = ()
     inward: tuple[Inward, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
+    advertises: bool = True
 
     @property
     def number(self) -> int:

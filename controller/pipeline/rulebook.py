@@ -19,7 +19,7 @@ from controller.pipeline.router_view import (
     WayOut,
 )
 from controller.pipeline.rule_view import RuleView, view_rules
-from controller.pipeline.view import NOWHERE, Place
+from controller.pipeline.view import ABLE, NOWHERE, BridgeView, Place
 from controller.policy.firewall import Decision
 from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
 from controller.policy.peers import NO_GROUPS, Groups, resolve_again
@@ -102,10 +102,13 @@ def _inside(networks: Iterable[Network]) -> tuple[Cidr, ...]:
     return tuple(dict.fromkeys(cidr for network in networks for cidr in network.cidrs))
 
 
-def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
+def place_of(
+    policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None, bridge: BridgeView = ABLE
+) -> Place:
     """How a network is judged and routed on a bridge. way_out: where its uplink is from there; None: nowhere."""
+    router_mac = None if book.realm is None else book.realm.router_mac
     if network.name not in book.zones:
-        return NOWHERE
+        return NOWHERE if router_mac is None else Place(router_mac=router_mac)
     defaults = policy.defaults
     within = {pair.origin: pair.decision for pair in defaults.pairs if pair.origin == pair.target}
     inwards = Decision.ALLOW if network.mode is Mode.ROUTED else None
@@ -117,13 +120,14 @@ def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut |
         inwards if has_uplink else Decision.DROP,
     )
     if not network.routed:
-        return Place(judged)
+        return Place(judged, router_mac=router_mac)
     router = Router(
         defaults.router_mac,
         network.gateways,
         network.mode is Mode.NAT,
         way_out,
         any(True for _ in _sources(policy, network)),
+        bridge.advertises,
     )
     return Place(judged, router)
 
@@ -131,7 +135,7 @@ def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut |
 # -- uplinks
 
 
-def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
+def view_uplink(policy: Policy, uplink: Uplink, port: int, bridge: BridgeView = ABLE) -> UplinkView:
     """An uplink whose port is on the bridge."""
     networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
     mine = set(_prefixes(uplink))
@@ -148,6 +152,7 @@ def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
         exchanges=tuple(one for network in networks for one in _exchanges(policy, uplink, network)),
+        advertises=bridge.advertises,
     )
 
 
