@@ -129,7 +129,7 @@ def compile_bridge(
         segments[name] = make_segment(policy, book, parts, before.segments.get(name), bridge)
     shared = sorted((seat.shared for seat in local if seat.shared is not None), key=lambda member: member.port)
     shared_view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
-    views = _views(policy, book, seats, uplinks)
+    views = _views(policy, book, seats, uplinks, bridge)
     return Compiled(
         before.bridge or _bridge(bridge),
         _shared(shared_view, before.shared),
@@ -187,12 +187,14 @@ def _remote_shared(policy: Policy, here: Mapping[str, tuple[Carrier, ...]]) -> d
     return found
 
 
-def _views(policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mapping[str, int]) -> dict[str, View]:
+def _views(
+    policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mapping[str, int], bridge: BridgeView
+) -> dict[str, View]:
     """What is compiled besides networks, by a name of its own."""
     found: dict[str, View] = {} if book.realm is None else {"realm": book.realm}
     found |= {f"rule {view.rule.name}": view for view in rules_for(book, [policy.networks[name] for name in here])}
     for name, port in uplinks.items():
-        found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port)
+        found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port, bridge)
     return found
 
 

@@ -120,6 +120,7 @@ class UplinkView:
 
     mac: the router's there; router_mac: the one that it has in networks. refused: prefixes that are elsewhere, whose
     addresses nobody behind this uplink has. behind_nat: prefixes of networks whose members have no address outside.
+    advertises: as of the bridge.
     """
 
     uplink: Uplink
@@ -131,6 +132,7 @@ class UplinkView:
     outward: tuple[Outward, ...] = ()
     inward: tuple[Inward, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
+    advertises: bool = True
 
     @property
     def number(self) -> int:

@@ -19,7 +19,7 @@ from controller.pipeline.router_view import (
     WayOut,
 )
 from controller.pipeline.rule_view import RuleView, view_rules
-from controller.pipeline.view import NOWHERE, Place
+from controller.pipeline.view import NOWHERE, BridgeView, Place
 from controller.policy.firewall import Decision
 from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
 from controller.policy.peers import resolve_groups
@@ -127,7 +127,7 @@ def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut |
 # -- uplinks
 
 
-def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
+def view_uplink(policy: Policy, uplink: Uplink, port: int, bridge: BridgeView) -> UplinkView:
     """An uplink whose port is on the bridge."""
     networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
     mine = set(_prefixes(uplink))
@@ -144,6 +144,7 @@ def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
         exchanges=tuple(one for network in networks for one in _exchanges(policy, network)),
+        advertises=bridge.advertises,
     )
 
 

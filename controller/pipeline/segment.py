@@ -174,7 +174,8 @@ def make_segment(policy: Policy, book: Rulebook, parts: Parts, before: Segment |
     ports = sorted((seat.port, seat.endpoint.mac is None) for seat in parts.local)
     learning = tuple(port for port, learns in ports if learns)
     ways = tuple(_carried(carrier, network) for carrier in parts.carriers)
-    view = NetworkView(network, tuple(port for port, _ in ports), learning, ways, parts.place)
+    here = tuple(port for port, _ in ports)
+    view = NetworkView(network, here, learning, ways, parts.place, bridge.advertises)
     if before is not None and before.view == view:
         flows = before.flows
     else:

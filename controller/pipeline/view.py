@@ -222,7 +222,7 @@ class CarriedView:
 class NetworkView:
     """A network and its members' ports on this bridge, ascending. learning: those whose MACs the switch learns.
 
-    carried: the carriers to other hosts that have members of it.
+    carried: the carriers to other hosts that have members of it. advertises: as of the bridge.
     """
 
     network: Network
@@ -230,6 +230,7 @@ class NetworkView:
     learning: tuple[int, ...]
     carried: tuple[Carried, ...] = ()
     place: Place = NOWHERE
+    advertises: bool = True
 
     @property
     def judged(self) -> Judged | None:

@@ -68,7 +68,7 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
 
 def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     if view.router is not None:
-        for gateway in view.router.gateways:
+        for gateway in _answerable(view.router.gateways, view.advertises):
             yield from _router(emit, view.network.number, gateway, view.router.mac, view.origin)
     if view.network.members is Members.OPEN:
         return
@@ -79,6 +79,10 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
             origin=view.origin,
             why="no member that is present has the address asked for",
         )
+
+
+def _answerable(addresses: tuple[Address, ...], advertises: bool) -> tuple[Address, ...]:
+    return tuple(address for address in addresses if address.version == 4 or advertises)
 
 
 def _router(emit: Emit, number: int, address: Address, mac: Mac, origin: str) -> Iterator[Flow]:
@@ -94,7 +98,7 @@ def _router(emit: Emit, number: int, address: Address, mac: Mac, origin: str) ->
 
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
-    for address in view.answered():
+    for address in _answerable(view.answered(), view.advertises):
         yield from _router(emit, view.number, address, view.mac, view.origin)
     for question in (_REQUEST, _SOLICITATION):
         yield emit(
