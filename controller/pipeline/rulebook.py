@@ -18,7 +18,7 @@ from controller.pipeline.router_view import (
     UplinkView,
     WayOut,
 )
-from controller.pipeline.rule_view import RuleView, view_rules
+from controller.pipeline.rule_view import NO_VIEWS, RuleView, RuleViews, view_rules
 from controller.pipeline.view import ABLE, NOWHERE, BridgeView, Place
 from controller.policy.firewall import Decision
 from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
@@ -37,7 +37,7 @@ class Rulebook:
 
     zones: Mapping[str, int] = field(default_factory=dict)
     classes: Classes = NO_CLASSES
-    rules: Mapping[str, RuleView] = field(default_factory=dict)
+    rules: RuleViews = NO_VIEWS
     realm: RealmView | None = None
     said: tuple[object, ...] = ()
     groups: Groups = field(default=NO_GROUPS, compare=False)
@@ -255,7 +255,7 @@ def rules_for(book: Rulebook, networks: Iterable[Network]) -> Iterator[RuleView]
     if not numbers:
         return
     routed = any(network.routed for network in networks)
-    for view in book.rules.values():
+    for view in book.rules.by_name.values():
         sides = [side for side in (view.origin, view.target) if side is not None and not side.classes]
         if routed or all(numbers.intersection(side.networks) for side in sides):
             yield view
