@@ -59,7 +59,7 @@ MadeOf = tuple[Policy, Mapping[str, int], Mapping[str, tuple[Carrier, ...]], Rul
 class Compiled:
     """A bridge's flows, in units. Two results share every unit that did not change between them.
 
-    made_of: what `compile_bridge` was given.
+    made_of: what `compile_bridge` was given. seats: of the endpoints that are bound here.
     """
 
     bridge: Flows = ()
@@ -68,6 +68,7 @@ class Compiled:
     others: Mapping[str, Unit] = field(default_factory=dict)
     view: BridgeView = ABLE
     made_of: MadeOf | None = field(default=None, compare=False)
+    seats: Mapping[str, Seat] = field(default_factory=dict, compare=False)
 
     def units(self) -> Iterator[Flows]:
         """Every unit's flows; a flow that two units need comes twice."""
@@ -114,8 +115,8 @@ def compile_bridge(
     if before.view != bridge:
         before = Compiled(view=bridge)
     seats: dict[str, list[Seat]] = {}
-    local = [seat_of(policy, policy.endpoints[name], port, book) for name, port in ports.items()]
-    for seat in local:
+    local = _seats(policy, ports, book, before)
+    for seat in local.values():
         for name in seat.endpoint.networks:
             seats.setdefault(name, []).append(seat)
     for name in _reached(policy, seats, uplinks):
@@ -125,12 +126,12 @@ def compile_bridge(
     segments = {}
     for name, members in seats.items():
         network = policy.networks[name]
-        place = place_of(policy, book, network, _way_out(policy, here[name], network.uplink, uplinks))
+        place = place_of(policy, book, network, _way_out(policy, here[name], network.uplink, uplinks), bridge)
         parts = Parts(network, tuple(members), here[name], remote, place)
         segments[name] = make_segment(policy, book, parts, before.segments.get(name), bridge)
-    shared = sorted((seat.shared for seat in local if seat.shared is not None), key=lambda member: member.port)
+    shared = sorted((seat.shared for seat in local.values() if seat.shared is not None), key=lambda member: member.port)
     shared_view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
-    views = _views(policy, book, seats, uplinks)
+    views = _views(policy, book, seats, uplinks, bridge)
     return Compiled(
         before.bridge or _bridge(bridge),
         _shared(shared_view, before.shared),
@@ -138,7 +139,31 @@ def compile_bridge(
         {key: _unit(view, before.others.get(key)) for key, view in views.items()},
         bridge,
         made_of,
+        local,
     )
+
+
+def _seats(policy: Policy, ports: Mapping[str, int], book: Rulebook, before: Compiled) -> Mapping[str, Seat]:
+    """By endpoint name. What is still true of earlier ones is kept."""
+    if before.made_of is None:
+        return {name: seat_of(policy, policy.endpoints[name], port, book) for name, port in ports.items()}
+    old, old_ports, _, old_book, _ = before.made_of
+    same_networks = policy.networks == old.networks
+    if same_networks and policy.endpoints == old.endpoints and ports == old_ports and book.classes is old_book.classes:
+        return before.seats
+    found: dict[str, Seat] = {}
+    for name, port in ports.items():
+        endpoint, known = policy.endpoints[name], before.seats.get(name)
+        if (
+            known is None
+            or not same_networks
+            or known.endpoint is not endpoint
+            or known.port != port
+            or known.classes is not book.classes.of(name)
+        ):
+            known = seat_of(policy, endpoint, port, book)
+        found[name] = known
+    return found
 
 
 def _is_same(before: MadeOf, now: MadeOf) -> bool:
@@ -190,12 +215,14 @@ def _remote_shared(policy: Policy, here: Mapping[str, tuple[Carrier, ...]]) -> d
     return found
 
 
-def _views(policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mapping[str, int]) -> dict[str, View]:
+def _views(
+    policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mapping[str, int], bridge: BridgeView
+) -> dict[str, View]:
     """What is compiled besides networks, by a name of its own."""
     found: dict[str, View] = {} if book.realm is None else {"realm": book.realm}
     found |= {f"rule {view.rule.name}": view for view in rules_for(book, [policy.networks[name] for name in here])}
     for name, port in uplinks.items():
-        found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port)
+        found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port, bridge)
     return found
 
 
@@ -222,7 +249,8 @@ def _unit(view: View, before: Unit | None) -> Unit:
         case RealmView():
             return Unit(view, tuple(flow for make, emit in _REALM_STAGES for flow in make(emit, view)))
         case RuleView():
-            return Unit(view, tuple(flow for make, emit in _RULE_STAGES for flow in make(emit, view)))
+            known = () if before is None else before.flows
+            return Unit(view, tuple(f for make, emit in _RULE_STAGES for f in make(emit.recalling(known), view)))
         case UplinkView():
             return Unit(view, tuple(flow for make, emit in _UPLINK_STAGES for flow in make(emit, view)))
         case never:

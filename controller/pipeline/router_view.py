@@ -25,13 +25,14 @@ class WayOut:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """The router of a routed network. translates: packets outwards get another source."""
+    """The router of a routed network. translates: packets outwards get another source. advertises: see BridgeView."""
 
     mac: Mac
     gateways: tuple[Address, ...]
     nat: bool
     way_out: WayOut | None
     translates: bool
+    advertises: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class Inward:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An outside address and a member's stand for each other, packet by packet. hairpin: as of `Inward`."""
+    """An outside address and a member's stand for each other, packet by packet. hairpin: as of Inward."""
 
     origin: str
     network: int
@@ -135,6 +136,7 @@ class UplinkView:
     outward: tuple[Outward, ...] = ()
     inward: tuple[Inward, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
+    advertises: bool = True
 
     @property
     def number(self) -> int:
@@ -149,7 +151,7 @@ class UplinkView:
         return tuple(dict.fromkeys(attached.network for attached in self.uplink.addresses))
 
     def outside_addresses(self) -> tuple[Address, ...]:
-        """Those that translations lead from or to, each once; without those of stateless exchanges."""
+        """Those that conntrack leads from or to, each once; not those that stand for a member packet by packet."""
         return tuple(dict.fromkeys(self._outside_addresses()))
 
     def _outside_addresses(self) -> Iterator[Address]:
@@ -158,9 +160,7 @@ class UplinkView:
             yield from (type(outward.first)(value) for value in range(first, last + 1))
         for inward in self.inward:
             yield from (inward.address, inward.hairpin)
-        for exchange in self.exchanges:
-            if exchange.hairpin != exchange.address:
-                yield exchange.hairpin
+        yield from (exchange.hairpin for exchange in self.exchanges)
 
     def answered(self) -> tuple[Address, ...]:
         """The addresses on its segments for which the switch answers."""

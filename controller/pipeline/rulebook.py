@@ -18,11 +18,11 @@ from controller.pipeline.router_view import (
     UplinkView,
     WayOut,
 )
-from controller.pipeline.rule_view import RuleView, view_rules
-from controller.pipeline.view import NOWHERE, Place
+from controller.pipeline.rule_view import NO_VIEWS, RuleView, RuleViews, view_rules
+from controller.pipeline.view import ABLE, NOWHERE, BridgeView, Place
 from controller.policy.firewall import Decision
 from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
-from controller.policy.peers import resolve_groups
+from controller.policy.peers import NO_GROUPS, Groups, resolve_again
 from controller.policy.rewrites import Forward, Masquerade, OneToOne, Snat, Target, targets_of
 from controller.policy.tracking import zone_of_networks
 
@@ -32,26 +32,30 @@ class Rulebook:
     """zones: tracked network -> its own zone. realm: None: nothing is tracked anywhere.
 
     said: whatever else of the policy routers and uplinks are made of, so that equal books make equal flows.
+    groups: what each means, and the groups and endpoints that this was made of; kept for the next book.
     """
 
     zones: Mapping[str, int] = field(default_factory=dict)
     classes: Classes = NO_CLASSES
-    rules: Mapping[str, RuleView] = field(default_factory=dict)
+    rules: RuleViews = NO_VIEWS
     realm: RealmView | None = None
     said: tuple[object, ...] = ()
+    groups: Groups = field(default=NO_GROUPS, compare=False)
 
 
 NO_BOOK = Rulebook()
 
 
 def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
-    """NO_BOOK for a policy that has isolated networks only and no rules. before: returned where it is equal."""
-    zones = zone_of_networks(policy)
+    """NO_BOOK for a policy that has isolated networks only and no rules. before: an earlier one, of which the parts
+    whose inputs are the same are kept; with it or without, the book is the same.
+    """
+    groups = resolve_again(policy, before.groups)
+    zones = zone_of_networks(policy, groups.means)
     if not zones and not policy.uplinks:
         return NO_BOOK
-    groups = resolve_groups(policy)
     sides = [side for rule in policy.rules.values() for side in (rule.origin, rule.target)]
-    classes = classify(policy, groups, sides)
+    classes = classify(policy, groups.means, sides, before.classes)
     numbers = {name: network.number for name, network in policy.networks.items()} | {OUTSIDE: 0}
     routed = any(network.routed for network in policy.networks.values())
     realm = RealmView(
@@ -67,8 +71,8 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
         routed=_inside(network for network in policy.networks.values() if network.routed),
         led=tuple(dict.fromkeys(_led(policy))),
     )
-    book = Rulebook(zones, classes, view_rules(policy, classes, groups), realm, _said(policy))
-    return before if before == book else book
+    rules = view_rules(policy, classes, groups.means, before.rules)
+    return Rulebook(zones, classes, rules, before.realm if realm == before.realm else realm, _said(policy), groups)
 
 
 def _said(policy: Policy) -> tuple[object, ...]:
@@ -98,7 +102,9 @@ def _inside(networks: Iterable[Network]) -> tuple[Cidr, ...]:
     return tuple(dict.fromkeys(cidr for network in networks for cidr in network.cidrs))
 
 
-def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
+def place_of(
+    policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None, bridge: BridgeView = ABLE
+) -> Place:
     """How a network is judged and routed on a bridge. way_out: where its uplink is from there; None: nowhere."""
     router_mac = None if book.realm is None else book.realm.router_mac
     if network.name not in book.zones:
@@ -121,6 +127,7 @@ def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut |
         network.mode is Mode.NAT,
         way_out,
         any(True for _ in _sources(policy, network)),
+        bridge.advertises,
     )
     return Place(judged, router)
 
@@ -128,7 +135,7 @@ def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut |
 # -- uplinks
 
 
-def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
+def view_uplink(policy: Policy, uplink: Uplink, port: int, bridge: BridgeView = ABLE) -> UplinkView:
     """An uplink whose port is on the bridge."""
     view = _rewritten_at(policy, uplink, port)
     mine = set(_prefixes(uplink))
@@ -142,6 +149,7 @@ def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
         known=_inside(network for network in policy.networks.values() if is_known[network.name]),
         hidden=tuple(n.number for n in policy.networks.values() if n.routed and not is_known[n.name]),
         elsewhere=tuple(address for address in addresses if address not in view.addresses()),
+        advertises=bridge.advertises,
     )
 
 
@@ -260,7 +268,7 @@ def rules_for(book: Rulebook, networks: Iterable[Network]) -> Iterator[RuleView]
     if not numbers:
         return
     routed = any(network.routed for network in networks)
-    for view in book.rules.values():
+    for view in book.rules.by_name.values():
         sides = [side for side in (view.origin, view.target) if side is not None and not side.classes]
         if routed or all(numbers.intersection(side.networks) for side in sides):
             yield view

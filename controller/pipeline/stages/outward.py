@@ -170,8 +170,9 @@ def _snat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             (SetField(fields.source, int(exchange.address)),),
             goto="leave",
             origin=exchange.origin,
-            why="a member that asked for this outside address is answered from there",
+            why="who asked for this address from inside is answered from there",
         )
+        yield from _hairpin(emit, exchange)
     for outward in view.outward:
         fields = fields_of(outward.first)
         match: tuple[Term, ...] = (here, ORIGIN_NETWORK(outward.network), ANSWERING(0), ADMITTED(0), fields.is_it)
@@ -185,9 +186,8 @@ def _snat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=outward.origin,
             why="connections of this network leave under an address of the uplink",
         )
-    leading: tuple[Inward | Exchange, ...] = (*view.inward, *view.exchanges)
-    for one in leading:
-        yield from _hairpin(emit, one)
+    for inward in view.inward:
+        yield from _hairpin(emit, inward)
 
 
 def _hairpin(emit: Emit, inward: Inward | Exchange) -> Iterator[Flow]:
