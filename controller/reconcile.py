@@ -33,7 +33,7 @@ from controller.control import (
 )
 from controller.diff import Difference
 from controller.directory import Directory, PuntView
-from controller.errors import CompileError, SwitchError
+from controller.errors import CompileError, Problem, SwitchError
 from controller.flow.flow import Flow
 from controller.host_plan import HostPlan, plan_hosts
 from controller.host_view import planned_hosts, status_of_hosts, view_hosts
@@ -90,6 +90,7 @@ class Reconciler:
         self._wall_clock = wall_clock
         self._databases = databases
         self._lock = loop.lock()
+        self._advice_lock = loop.lock()
         self._bridges: dict[Dpid, Bridge] = {}
         self._bindings = Bindings()
         self._carriers = NO_CARRIERS
@@ -204,11 +205,12 @@ class Reconciler:
             for bridge in self._bridges.values():
                 if bridge.connected and not (changed and bridge.pass_over(stored.revision, revision)):
                     bridge.wake.set()
+        warnings = self._advise(draft)  # while the bridges take it
         hosts = self._host_wait.wait(plan)
         bridges = [bridge for bridge in self._bridges.values() if bridge.connected]
         outcomes = tuple(self._await(bridge, revision) for bridge in bridges)
         in_force = all(o.in_force for o in outcomes) and all(h.in_force for h in hosts)
-        return Outcome(revision, changed, in_force, outcomes, hosts, plan.mtus, draft.warnings)
+        return Outcome(revision, changed, in_force, outcomes, hosts, plan.mtus, warnings)
 
     def plan(self, change: Change, if_match: int | None = None) -> PlanReport:
         with self._lock:
@@ -217,6 +219,7 @@ class Reconciler:
             names = {dpid: bridge.name for dpid, bridge in self._bridges.items()}
             flows = {dpid: bridge.tally.flows for dpid, bridge in self._bridges.items()}
             hosts = planned_hosts(self._host_plan, draft.hosts)
+            draft = replace(draft, warnings=self._advise(draft))
             return self._loop.in_thread(report_plan, stored, draft, Standing(names, flows, hosts))
 
     def status(self) -> Status:
@@ -310,8 +313,13 @@ class Reconciler:
 
     def _draft(self, change: Change) -> Draft:
         document, policy = apply_change(self._stored, change, self._checker)
-        warnings = tuple(as_written(each, document) for each in self._adviser.advise(policy)[:SHOWN])
-        return replace(self._compile(document, policy), warnings=warnings)
+        return self._compile(document, policy)
+
+    def _advise(self, draft: Draft) -> tuple[Problem, ...]:
+        """What is odd about a draft's policy. Needs no lock but its own."""
+        with self._advice_lock:
+            found = self._loop.in_thread(self._adviser.advise, draft.policy)
+        return tuple(as_written(each, draft.document) for each in found[:SHOWN])
 
     def _compile(self, document: Document, policy: Policy) -> Draft:
         bridges = dict(self._bridges)  # one may connect meanwhile; it is bound when its ports are read

@@ -58,7 +58,7 @@ MadeOf = tuple[Policy, Mapping[str, int], Mapping[str, tuple[Carrier, ...]], Rul
 class Compiled:
     """A bridge's flows, in units. Two results share every unit that did not change between them.
 
-    made_of: what `compile_bridge` was given.
+    made_of: what `compile_bridge` was given. seats: of the endpoints that are bound here.
     """
 
     bridge: Flows = ()
@@ -67,6 +67,7 @@ class Compiled:
     others: Mapping[str, Unit] = field(default_factory=dict)
     view: BridgeView = ABLE
     made_of: MadeOf | None = field(default=None, compare=False)
+    seats: Mapping[str, Seat] = field(default_factory=dict, compare=False)
 
     def units(self) -> Iterator[Flows]:
         """Every unit's flows; a flow that two units need comes twice."""
@@ -113,8 +114,8 @@ def compile_bridge(
     if before.view != bridge:
         before = Compiled(view=bridge)
     seats: dict[str, list[Seat]] = {}
-    local = [seat_of(policy, policy.endpoints[name], port, book) for name, port in ports.items()]
-    for seat in local:
+    local = {name: _seat(policy, name, port, book, before) for name, port in ports.items()}
+    for seat in local.values():
         for name in seat.endpoint.networks:
             seats.setdefault(name, []).append(seat)
     for name in _reached(policy, seats, uplinks):
@@ -124,10 +125,10 @@ def compile_bridge(
     segments = {}
     for name, members in seats.items():
         network = policy.networks[name]
-        place = place_of(policy, book, network, _way_out(policy, here[name], network.uplink, uplinks))
+        place = place_of(policy, book, network, _way_out(policy, here[name], network.uplink, uplinks), bridge)
         parts = Parts(network, tuple(members), here[name], remote, place)
         segments[name] = make_segment(policy, book, parts, before.segments.get(name), bridge)
-    shared = sorted((seat.shared for seat in local if seat.shared is not None), key=lambda member: member.port)
+    shared = sorted((seat.shared for seat in local.values() if seat.shared is not None), key=lambda member: member.port)
     shared_view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
     views = _views(policy, book, seats, uplinks, bridge)
     return Compiled(
@@ -137,7 +138,22 @@ def compile_bridge(
         {key: _unit(view, before.others.get(key)) for key, view in views.items()},
         bridge,
         made_of,
+        local,
     )
+
+
+def _seat(policy: Policy, name: str, port: int, book: Rulebook, before: Compiled) -> Seat:
+    endpoint, known = policy.endpoints[name], before.seats.get(name)
+    if known is not None and before.made_of is not None:
+        networks = before.made_of[0].networks
+        if (
+            known.endpoint is endpoint
+            and known.port == port
+            and known.classes is book.classes.of(name)
+            and all(networks.get(one) is policy.networks[one] for one in endpoint.networks)
+        ):
+            return known
+    return seat_of(policy, endpoint, port, book)
 
 
 def _is_same(before: MadeOf, now: MadeOf) -> bool:
@@ -221,7 +237,8 @@ def _unit(view: View, before: Unit | None) -> Unit:
         case RealmView():
             return Unit(view, tuple(flow for make, emit in _REALM_STAGES for flow in make(emit, view)))
         case RuleView():
-            return Unit(view, tuple(flow for make, emit in _RULE_STAGES for flow in make(emit, view)))
+            known = () if before is None else before.flows
+            return Unit(view, tuple(f for make, emit in _RULE_STAGES for f in make(emit.recalling(known), view)))
         case UplinkView():
             return Unit(view, tuple(flow for make, emit in _UPLINK_STAGES for flow in make(emit, view)))
         case never:

@@ -25,13 +25,14 @@ class WayOut:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """The router of a routed network. translates: packets outwards get another source."""
+    """The router of a routed network. translates: packets outwards get another source. advertises: see BridgeView."""
 
     mac: Mac
     gateways: tuple[Address, ...]
     nat: bool
     way_out: WayOut | None
     translates: bool
+    advertises: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,6 @@ class UplinkView:
 
     mac: the router's there; router_mac: the one that it has in networks. refused: prefixes that are elsewhere, whose
     addresses nobody behind this uplink has. behind_nat: prefixes of networks whose members have no address outside.
-    advertises: as of the bridge.
     """
 
     uplink: Uplink

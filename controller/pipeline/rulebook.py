@@ -19,10 +19,10 @@ from controller.pipeline.router_view import (
     WayOut,
 )
 from controller.pipeline.rule_view import RuleView, view_rules
-from controller.pipeline.view import NOWHERE, BridgeView, Place
+from controller.pipeline.view import ABLE, NOWHERE, BridgeView, Place
 from controller.policy.firewall import Decision
 from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
-from controller.policy.peers import resolve_groups
+from controller.policy.peers import NO_GROUPS, Groups, resolve_again
 from controller.policy.rewrites import Forward, Masquerade, OneToOne, Snat, Target, targets_of
 from controller.policy.tracking import zone_of_networks
 
@@ -32,6 +32,7 @@ class Rulebook:
     """zones: tracked network -> its own zone. realm: None: nothing is tracked anywhere.
 
     said: whatever else of the policy routers and uplinks are made of, so that equal books make equal flows.
+    groups: what each means, and the groups and endpoints that this was made of; kept for the next book.
     """
 
     zones: Mapping[str, int] = field(default_factory=dict)
@@ -39,19 +40,22 @@ class Rulebook:
     rules: Mapping[str, RuleView] = field(default_factory=dict)
     realm: RealmView | None = None
     said: tuple[object, ...] = ()
+    groups: Groups = field(default=NO_GROUPS, compare=False)
 
 
 NO_BOOK = Rulebook()
 
 
 def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
-    """NO_BOOK for a policy that has isolated networks only and no rules. before: returned where it is equal."""
-    zones = zone_of_networks(policy)
+    """NO_BOOK for a policy that has isolated networks only and no rules. before: an earlier one, of which the parts
+    whose inputs are the same are kept; with it or without, the book is the same.
+    """
+    groups = resolve_again(policy, before.groups)
+    zones = zone_of_networks(policy, groups.means)
     if not zones and not policy.uplinks:
         return NO_BOOK
-    groups = resolve_groups(policy)
     sides = [side for rule in policy.rules.values() for side in (rule.origin, rule.target)]
-    classes = classify(policy, groups, sides)
+    classes = classify(policy, groups.means, sides, before.classes)
     numbers = {name: network.number for name, network in policy.networks.items()} | {OUTSIDE: 0}
     routed = any(network.routed for network in policy.networks.values())
     realm = RealmView(
@@ -67,8 +71,8 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
         routed=_inside(network for network in policy.networks.values() if network.routed),
         led=tuple(dict.fromkeys(_led(policy))),
     )
-    book = Rulebook(zones, classes, view_rules(policy, classes, groups), realm, _said(policy))
-    return before if before == book else book
+    rules = view_rules(policy, classes, groups.means, before.rules)
+    return Rulebook(zones, classes, rules, before.realm if realm == before.realm else realm, _said(policy), groups)
 
 
 def _said(policy: Policy) -> tuple[object, ...]:
@@ -98,10 +102,13 @@ def _inside(networks: Iterable[Network]) -> tuple[Cidr, ...]:
     return tuple(dict.fromkeys(cidr for network in networks for cidr in network.cidrs))
 
 
-def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
+def place_of(
+    policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None, bridge: BridgeView = ABLE
+) -> Place:
     """How a network is judged and routed on a bridge. way_out: where its uplink is from there; None: nowhere."""
+    router_mac = None if book.realm is None else book.realm.router_mac
     if network.name not in book.zones:
-        return NOWHERE
+        return NOWHERE if router_mac is None else Place(router_mac=router_mac)
     defaults = policy.defaults
     within = {pair.origin: pair.decision for pair in defaults.pairs if pair.origin == pair.target}
     inwards = Decision.ALLOW if network.mode is Mode.ROUTED else None
@@ -113,13 +120,14 @@ def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut |
         inwards if has_uplink else Decision.DROP,
     )
     if not network.routed:
-        return Place(judged)
+        return Place(judged, router_mac=router_mac)
     router = Router(
         defaults.router_mac,
         network.gateways,
         network.mode is Mode.NAT,
         way_out,
         any(True for _ in _sources(policy, network)),
+        bridge.advertises,
     )
     return Place(judged, router)
 
@@ -127,7 +135,7 @@ def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut |
 # -- uplinks
 
 
-def view_uplink(policy: Policy, uplink: Uplink, port: int, bridge: BridgeView) -> UplinkView:
+def view_uplink(policy: Policy, uplink: Uplink, port: int, bridge: BridgeView = ABLE) -> UplinkView:
     """An uplink whose port is on the bridge."""
     networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
     mine = set(_prefixes(uplink))

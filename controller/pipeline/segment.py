@@ -10,7 +10,6 @@ from controller.flow.flow import Flow
 from controller.pipeline import EMITTERS
 from controller.pipeline.rulebook import Rulebook
 from controller.pipeline.view import (
-    NO_CLASSES,
     BridgeView,
     Carried,
     CarriedView,
@@ -114,23 +113,13 @@ def seat_of(policy: Policy, endpoint: Endpoint, port: int, book: Rulebook) -> Se
     shared = None
     if clones(endpoint):
         shared = shared_member(endpoint, port, (policy.networks[name] for name in endpoint.networks))
-    return Seat(endpoint, port, shared, False, classes_of(endpoint, book), _beside(policy, endpoint))
+    return Seat(endpoint, port, shared, False, book.classes.of(endpoint.name), _beside(policy, endpoint))
 
 
 def shared_member(endpoint: Endpoint, port: int, networks: Iterable[Network]) -> SharedMember:
     """An untagged member of several networks, as it is seen in these."""
     seated = (Seated(n.number, *addresses_in(endpoint, n), broadcasts_of(n)) for n in networks)
     return SharedMember(endpoint.name, port, tuple(seated))
-
-
-def classes_of(endpoint: Endpoint, book: Rulebook) -> ClassNumbers:
-    """The classes of an endpoint's addresses; empty where rules name nobody in particular."""
-    if not book.classes.numbers:
-        return NO_CLASSES
-    addresses = list(endpoint.ips)
-    if endpoint.mac is not None and any(ip.version == 6 for ip in addresses):
-        addresses.append(endpoint.mac.link_local)
-    return {(ip.version, int(ip)): book.classes.of(endpoint.name, ip) for ip in addresses}
 
 
 def _beside(policy: Policy, endpoint: Endpoint) -> tuple[Cidr, ...]:
@@ -152,7 +141,7 @@ class Parts:
     def made_of(self, policy: Policy, book: Rulebook) -> SegmentMadeOf:
         remote: tuple[ClassNumbers, ...] = ()
         if book.classes.numbers:
-            remote = tuple(classes_of(one, book) for carrier in self.carriers for one in carrier.members)
+            remote = tuple(book.classes.of(one.name) for carrier in self.carriers for one in carrier.members)
         cloned = tuple(self.shared[one.name] for carrier in self.carriers for one in carrier.clones)
         beside = tuple(_beside(policy, one) for carrier in self.carriers for one in carrier.routers)
         return (self.local, self.carriers, cloned, self.place, remote, beside)
@@ -167,15 +156,14 @@ def make_segment(policy: Policy, book: Rulebook, parts: Parts, before: Segment |
     if before is not None and before.made_of == made_of:
         return before
     remote = (
-        Seat(one, carrier.port, parts.shared.get(one.name), True, classes_of(one, book), _beside(policy, one))
+        Seat(one, carrier.port, parts.shared.get(one.name), True, book.classes.of(one.name), _beside(policy, one))
         for carrier in parts.carriers
         for one in carrier.members
     )
     ports = sorted((seat.port, seat.endpoint.mac is None) for seat in parts.local)
     learning = tuple(port for port, learns in ports if learns)
     ways = tuple(_carried(carrier, network) for carrier in parts.carriers)
-    here = tuple(port for port, _ in ports)
-    view = NetworkView(network, here, learning, ways, parts.place, bridge.advertises)
+    view = NetworkView(network, tuple(port for port, _ in ports), learning, ways, parts.place)
     if before is not None and before.view == view:
         flows = before.flows
     else:

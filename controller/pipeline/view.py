@@ -109,10 +109,14 @@ NO_CLASSES: ClassNumbers = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What holds for all members of a network on a bridge: how its connections are judged, None: not; its router."""
+    """What holds for all members of a network on a bridge: how its connections are judged, None: not; its router.
+
+    router_mac: that of the routers of other networks, where this one has none and some other has.
+    """
 
     judged: Judged | None = None
     router: Router | None = None
+    router_mac: Mac | None = None
 
     @property
     def leaves_by(self) -> WayOut | None:
@@ -222,7 +226,7 @@ class CarriedView:
 class NetworkView:
     """A network and its members' ports on this bridge, ascending. learning: those whose MACs the switch learns.
 
-    carried: the carriers to other hosts that have members of it. advertises: as of the bridge.
+    carried: the carriers to other hosts that have members of it.
     """
 
     network: Network
@@ -230,7 +234,6 @@ class NetworkView:
     learning: tuple[int, ...]
     carried: tuple[Carried, ...] = ()
     place: Place = NOWHERE
-    advertises: bool = True
 
     @property
     def judged(self) -> Judged | None:

@@ -16,7 +16,7 @@ from controller.policy import rules
 from controller.policy.cover import PeerCovers, service_covers
 from controller.policy.firewall import Action, Peers, Rule
 from controller.policy.model import OUTSIDE, Endpoint, Members, Network, Policy
-from controller.policy.peers import ResolvedGroup, resolve
+from controller.policy.peers import NO_GROUPS, ResolvedGroup, resolve_again
 from controller.policy.rewrites import OneToOne
 
 A = TypeVar("A")
@@ -49,6 +49,7 @@ class Adviser:
     def __init__(self) -> None:
         self._before: dict[tuple[str, ...], tuple[object, object]] = {}
         self._now: dict[tuple[str, ...], tuple[object, object]] = {}
+        self._groups = NO_GROUPS
 
     def advise(self, policy: Policy) -> tuple[Problem, ...]:
         """As the function `advise`."""
@@ -56,7 +57,8 @@ class Adviser:
         if not policy.rules and not policy.groups:
             return tuple(stateless)
         self._now = {}
-        groups = self._groups(policy)
+        self._groups = resolve_again(policy, self._groups)
+        groups = self._groups.means
         problems = [
             rules.GROUP_EMPTY.problem(("groups", name), group=name) for name, group in groups.items() if group.empty
         ]
@@ -68,17 +70,6 @@ class Adviser:
             problems += self._unit(("tier", name), _look_at_tier, tuple(within), around)
         self._before = self._now
         return (*problems, *stateless)
-
-    def _groups(self, policy: Policy) -> Mapping[str, ResolvedGroup]:
-        """The resolved groups; the very ones of last time where they are equal, so that what they go into is kept."""
-        groups = tuple(policy.groups.values())
-        endpoints = tuple(policy.endpoints.values()) if any(group.selector for group in groups) else ()
-        found = self._unit(("resolved",), resolve, groups, endpoints)
-        last = self._before.get(("groups",), (None, None))[1]
-        if last is not found and last == found:
-            found = cast("Mapping[str, ResolvedGroup]", last)
-        self._now["groups",] = ((), found)
-        return found
 
     def _around(self, policy: Policy, groups: Mapping[str, ResolvedGroup]) -> _Around:
         named: set[str] = set()
@@ -125,6 +116,7 @@ def _look_at_tier(within: tuple[Rule, ...], around: _Around) -> list[Problem]:
     endpoints = {endpoint.name: endpoint for endpoint in around.endpoints}
     networks = {network.name: network for network in around.networks}
     covers = PeerCovers((side for rule in within for side in (rule.origin, rule.target)), around.groups, endpoints)
+    places = _Places(covers, endpoints)
     problems: list[Problem] = []
     hopeless: set[str] = set()
     for rule in within:
@@ -133,7 +125,7 @@ def _look_at_tier(within: tuple[Rule, ...], around: _Around) -> list[Problem]:
                 problems.append(rules.SELECTS_NOBODY.problem(("rules", rule.name, key), rule=rule.name))
                 hopeless.add(rule.name)
         if rule.action is Action.ALLOW and rule.name not in hopeless:
-            problems += _look_for_a_way(rule, covers, networks, endpoints)
+            problems += _look_for_a_way(rule, places, networks)
     problems += _look_for_shadows([rule for rule in within if rule.name not in hopeless], covers)
     return problems
 
@@ -168,12 +160,9 @@ def _look_for_shadows(within: list[Rule], covers: PeerCovers) -> Iterator[Proble
             return
 
 
-def _look_for_a_way(
-    rule: Rule, covers: PeerCovers, networks: Mapping[str, Network], endpoints: Mapping[str, Endpoint]
-) -> Iterator[Problem]:
+def _look_for_a_way(rule: Rule, places: _Places, networks: Mapping[str, Network]) -> Iterator[Problem]:
     """That what a rule allows can pass somewhere: within a network, or by a router between two, or to the outside."""
-    origins = _places(rule.origin, covers, endpoints)
-    targets = None if origins is None else _places(rule.target, covers, endpoints)
+    origins, targets = places.of(rule.origin), places.of(rule.target)
     if origins is None or targets is None:
         return
 
@@ -186,7 +175,7 @@ def _look_for_a_way(
     if any(leads(one, other) for one in origins for other in targets):
         return
     one, other = min(origins), min(targets)
-    both = [e.name for e in endpoints.values() if one in e.networks and other in e.networks]
+    both = [e.name for e in places.endpoints.values() if one in e.networks and other in e.networks]
     hint = f"endpoint {both[0]!r} is in both, and passes nothing on" if both else ""
     yield rules.NO_WAY.problem(
         ("rules", rule.name),
@@ -197,13 +186,29 @@ def _look_for_a_way(
     )
 
 
-def _places(peers: Peers, covers: PeerCovers, endpoints: Mapping[str, Endpoint]) -> set[str] | None:
-    """The networks, or OUTSIDE, that peers can be in; None where only packets tell."""
-    united = covers.united(peers)
-    if peers.anybody or united.blocks:
-        return None
-    found = {name for endpoint in united.endpoints for name in endpoints[endpoint].networks}
-    return found | united.networks | ({OUTSIDE} if united.outside else set())
+class _Places:
+    """The networks that peers can be in, each looked for once."""
+
+    def __init__(self, covers: PeerCovers, endpoints: Mapping[str, Endpoint]) -> None:
+        self.endpoints = endpoints
+        self._covers = covers
+        self._found: dict[int, set[str] | None] = {}
+
+    def of(self, peers: Peers) -> set[str] | None:
+        """Networks, and OUTSIDE; None where only packets tell."""
+        number = self._covers.number(peers)
+        if number not in self._found:
+            self._found[number] = self._look(peers)
+        return self._found[number]
+
+    def _look(self, peers: Peers) -> set[str] | None:
+        united = self._covers.united(peers)
+        if peers.anybody or united.blocks:
+            return None
+        found = set(united.networks) | ({OUTSIDE} if united.outside else set())
+        for name in united.endpoints:
+            found.update(self.endpoints[name].networks)
+        return found
 
 
 def _place(name: str, networks: Mapping[str, Network]) -> str:

@@ -49,39 +49,40 @@ class PeerCovers:
     def __init__(
         self, peers: Iterable[Peers], groups: Mapping[str, ResolvedGroup], endpoints: Mapping[str, Endpoint]
     ) -> None:
+        self._groups = groups
         self._endpoints = endpoints
         self._numbers: dict[Peers, int] = {}
         self._united: list[ResolvedGroup] = []
         self._anybody: list[int] = []
         self._by_endpoint: dict[str, list[int]] = {}
+        self._naming: dict[str, list[int]] = {}
         self._by_network: dict[str, list[int]] = {}
         self._outside: list[int] = []
         self._coverers: dict[int, frozenset[int]] = {}
         self._of_endpoint: dict[str, frozenset[int]] = {}
         self._of_block: dict[Block, frozenset[int]] = {}
         by_cidr: dict[Cidr, list[tuple[int, tuple[Cidr, ...]]]] = {}
-        naming: dict[str, list[int]] = {}
         for each in dict.fromkeys(peers):
             number = self._numbers[each] = len(self._united)
             self._united.append(unite(each, groups))
             if each.anybody:
                 self._anybody.append(number)
             for name in each.groups:
-                naming.setdefault(name, []).append(number)
-            self._enter(each.endpoints, each.networks, each.outside, [number])
+                self._naming.setdefault(name, []).append(number)
+            for endpoint in each.endpoints:
+                self._by_endpoint.setdefault(endpoint, []).append(number)
+            self._enter(each.networks, each.outside, [number])
             for cidr in each.cidrs:
                 by_cidr.setdefault(cidr, []).append((number, ()))
-        for name, namers in naming.items():
+        for name, namers in self._naming.items():
             group = groups[name]
-            self._enter(group.endpoints, group.networks, group.outside, namers)
+            self._enter(group.networks, group.outside, namers)
             for block in group.blocks:
                 for cidr in block.cidrs:
                     by_cidr.setdefault(cidr, []).extend((number, block.excluded) for number in namers)
         self._by_cidr = Prefixes(by_cidr.items())
 
-    def _enter(self, endpoints: Iterable[str], networks: Iterable[str], outside: bool, namers: list[int]) -> None:
-        for name in endpoints:
-            self._by_endpoint.setdefault(name, []).extend(namers)
+    def _enter(self, networks: Iterable[str], outside: bool, namers: list[int]) -> None:
         for name in networks:
             self._by_network.setdefault(name, []).extend(namers)
         if outside:
@@ -101,6 +102,9 @@ class PeerCovers:
                 found = part if found == {number} else found & part
                 if len(found) == 1:
                     break
+            endpoints = self._united[number].endpoints
+            if len(found) > 1 and len(endpoints) > 1:
+                found = frozenset(wide for wide in found if self._means_all(wide, endpoints))
             found = self._coverers[number] = found.union(self._anybody)
         return found
 
@@ -109,15 +113,18 @@ class PeerCovers:
         return self._united[self._numbers[peers]]
 
     def _parts(self, narrow: ResolvedGroup) -> Iterator[frozenset[int]]:
-        """For each thing that is named, those that mean all of it. What has these is among all of them."""
+        """For each thing that is named, but of the endpoints one, those that mean all of it."""
         for name in narrow.networks:
             yield frozenset(self._by_network[name])
         if narrow.outside:
             yield frozenset(self._outside)
         for block in narrow.blocks:
             yield self._meaning_block(block)
-        for name in narrow.endpoints:
-            yield self._meaning_endpoint(name)
+        if narrow.endpoints:
+            yield self._meaning_endpoint(min(narrow.endpoints))
+
+    def _means_all(self, wide: int, endpoints: frozenset[str]) -> bool:
+        return all(wide in self._meaning_endpoint(name) for name in endpoints - self._united[wide].endpoints)
 
     def _meaning_endpoint(self, name: str) -> frozenset[int]:
         """Those that mean an endpoint wherever it is: by its name, all of its networks, or all of its addresses."""
@@ -129,8 +136,9 @@ class PeerCovers:
                 addresses.append(endpoint.mac.link_local)
             by_networks = [frozenset(self._by_network.get(network, ())) for network in endpoint.networks]
             by_addresses = [frozenset(self._meaning(address)) for address in addresses] or [frozenset()]
+            namers = (numbers for group, numbers in self._naming.items() if name in self._groups[group].endpoints)
             found = frozenset(self._by_endpoint.get(name, ())).union(
-                by_networks[0].intersection(*by_networks[1:]), by_addresses[0].intersection(*by_addresses[1:])
+                *namers, by_networks[0].intersection(*by_networks[1:]), by_addresses[0].intersection(*by_addresses[1:])
             )
             self._of_endpoint[name] = found
         return found

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
+from itertools import pairwise
+from statistics import mean, median
 
 import pytest
 from hypothesis import given, settings
+from hypothesis.strategies import lists, text
 
 from controller.diff import difference
 from controller.errors import CompileError
@@ -16,6 +19,8 @@ from controller.mac import Mac
 from controller.pipeline import EMITTERS, PIPELINE, TABLES
 from controller.pipeline.compile import NOTHING, Compiled, compile_bridge
 from controller.pipeline.render import render_pipeline
+from controller.pipeline.rule_view import RANKS, ranks_of
+from controller.pipeline.rulebook import NO_BOOK, make_rulebook
 from controller.pipeline.stage import MISS, Emit
 from controller.pipeline.tally import Tally, changed_units
 from controller.pipeline.view import BridgeView
@@ -51,6 +56,44 @@ def test_compiling_with_an_earlier_result_gives_the_flows_of_a_fresh_compile(one
     back = compile_bridge(one.policy, one.bindings, there)
     assert there.flows() == compile_bridge(two.policy, two.bindings).flows()
     assert back.flows() == first.flows()
+
+
+@FEW
+@given(cases(max_frames=1), cases(max_frames=1))
+def test_a_rulebook_made_with_an_earlier_one_is_as_a_fresh_one_and_so_are_its_flows(one: Case, two: Case) -> None:
+    book, compiled = NO_BOOK, NOTHING
+    for case in (one, two, one):
+        book, fresh = make_rulebook(case.policy, book), make_rulebook(case.policy)
+        assert book == fresh
+        assert [book.classes.of(name) for name in case.policy.endpoints if fresh != NO_BOOK] == [
+            fresh.classes.of(name) for name in case.policy.endpoints if fresh != NO_BOOK
+        ]
+        compiled = compile_bridge(case.policy, case.bindings, compiled, book=book)
+        assert compiled.flows() == compile_bridge(case.policy, case.bindings).flows()
+
+
+@given(lists(text(min_size=1, max_size=3), max_size=700))
+def test_ranks_descend_and_fit(names: list[str]) -> None:
+    ranks = list(ranks_of(names))
+    assert len(ranks) == len(names)
+    assert all(one > other for one, other in pairwise([RANKS, *ranks, -1]))
+
+
+def test_ranks_fit_for_as_many_rules_as_there_may_be_whatever_they_are_called() -> None:
+    for names in ([f"rule{i}" for i in range(5000)], ["same"] * 5000, ["other"] * 5000):
+        ranks = list(ranks_of(names))
+        assert all(one > other for one, other in pairwise([RANKS, *ranks, -1]))
+
+
+def test_a_rule_that_comes_or_goes_seldom_moves_many_others() -> None:
+    names = [f"rule{i}" for i in range(300)]
+    ranks = dict(zip(names, ranks_of(names), strict=True))
+    moved = []
+    for gone in names:
+        left = [name for name in names if name != gone]
+        moved.append(sum(ranks[name] != rank for name, rank in zip(left, ranks_of(left), strict=True)))
+    assert median(moved) <= 16
+    assert mean(moved) <= 40
 
 
 @FEW

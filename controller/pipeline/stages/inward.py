@@ -23,12 +23,14 @@ from controller.flow.fields import (
     ETH_TYPE,
     IPV4_DST,
     IPV6_DST,
+    NETWORK,
     Term,
 )
 from controller.flow.flow import Flow
 from controller.pipeline.ip_fields import TRACKED, fields_of
 from controller.pipeline.router_view import Inward, UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
+from controller.pipeline.view import NetworkView
 from controller.policy.model import Address
 from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
 
@@ -39,6 +41,17 @@ BUCKETS = 16
 def _for(view: UplinkView, address: Address) -> tuple[Term, ...]:
     fields = fields_of(address)
     return (ETH_DST(view.router_mac.value), fields.is_it, fields.destination(int(address)))
+
+
+def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
+    if view.place.router_mac is not None:
+        yield emit(
+            "elsewhere",
+            (NETWORK(view.network.number), ETH_DST(view.place.router_mac.value)),
+            goto="forward",
+            origin=view.origin,
+            why="this network has no router: here the MAC of other networks' routers is one like any other",
+        )
 
 
 def _unsnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
@@ -102,12 +115,16 @@ _HEADERS = frozenset({ETH_DST, ETH_TYPE, IPV4_DST, IPV6_DST})
 UNSNAT = Stage(
     name="unsnat",
     purpose="Answers to connections whose source was rewritten on the way out get their member's address back.",
-    matches=_HEADERS,
+    matches=_HEADERS | {NETWORK.field},
     writes=frozenset({ASKED.field}),
-    next=("dnat",),
-    priorities={"outside": Priority(100, "a packet for an outside address of a rewrite")},
+    next=("dnat", "forward"),
+    priorities={
+        "elsewhere": Priority(200, "frames for the router's MAC, in a network without a router"),
+        "outside": Priority(100, "a packet for an outside address of a rewrite"),
+    },
     miss=Miss("the packet is for no such address", goto="dnat"),
     tracks=True,
+    network=_network,
     uplink=_unsnat,
 )
 

@@ -118,18 +118,13 @@ def _rule(index: int, emit: Emit, view: RuleView) -> Iterator[Flow]:
         for chosen in product(*several):
             yield from _decide(emit, view, _join((*single, *chosen)))
         return
-    number = _conjunction_number(view)
+    number, origin = _conjunction_number(view), view.pointer
     several[0] = [_join((*single, terms)) for terms in several[0]]
+    several[1:] = [[(TRACKED, *terms) for terms in dimension] for dimension in several[1:]]
     for dimension, alternatives in enumerate(several, 1):
-        for terms in alternatives:
-            yield emit(
-                "rule",
-                _join((terms,)),
-                (Conjunction(number, dimension, len(several)),),
-                rank=view.rank,
-                origin=view.pointer,
-                why="one of the origins, targets or ports that the rule names",
-            )
+        one_of = (Conjunction(number, dimension, len(several)),)
+        why = "one of the origins, targets or ports that the rule names"
+        yield from emit.each("rule", alternatives, one_of, rank=view.rank, origin=origin, why=why)
     yield from _decide(emit, view, (CONJ_ID(number), TRACKED))
 
 
