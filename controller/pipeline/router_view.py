@@ -54,7 +54,8 @@ class RealmView:
 
     prefixes: with the class of their addresses. pairs: (origin, target, decision), by Network.number; 0: the outside.
     between: what becomes of connections between two networks otherwise. router_mac: None where nothing is routed.
-    inside: the prefixes of the networks. routed: those of routed ones. led: where rewrites lead to from outside.
+    inside: the prefixes of the networks. routed: those of routed ones. gateways: the router's addresses in all of them.
+    led: where rewrites lead to from outside.
     """
 
     prefixes: tuple[tuple[Cidr, int], ...] = ()
@@ -63,6 +64,7 @@ class RealmView:
     router_mac: Mac | None = None
     inside: tuple[Cidr, ...] = ()
     routed: tuple[Cidr, ...] = ()
+    gateways: tuple[Address, ...] = ()
     led: tuple[Led, ...] = ()
 
 

@@ -69,6 +69,7 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
         router_mac=policy.defaults.router_mac if routed else None,
         inside=_inside(policy.networks.values()),
         routed=_inside(network for network in policy.networks.values() if network.routed),
+        gateways=tuple(dict.fromkeys(one for network in policy.networks.values() for one in network.gateways)),
         led=tuple(dict.fromkeys(_led(policy))),
     )
     rules = view_rules(policy, classes, groups.means, before.rules)

@@ -86,6 +86,14 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
     for kind in LINK_CONTROL:
         control = (to_router, ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(kind))
         yield emit("never", control, origin="", why="messages of the link are no rule's, and so stay on it")
+    for gateway in view.gateways:
+        fields = fields_of(gateway)
+        yield emit(
+            "closed",
+            (to_router, fields.is_it, fields.destination(int(gateway))),
+            origin="",
+            why="it is the router's address in another network, and answers only there",
+        )
     for cidr in view.routed:
         fields = fields_of(cidr)
         yield emit(
@@ -222,7 +230,8 @@ def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=view.origin,
             why="members of this network have no address of their own outside: only rewrites lead to them",
         )
-    yield emit("outside", here, origin=view.origin, why="no member that the outside may reach has this address")
+    why = "no member that the outside may reach has this address, and nobody outside is told which ones there are"
+    yield emit("stranger", here, origin=view.origin, why=why)
 
 
 ROUTE = Stage(
@@ -270,10 +279,11 @@ ROUTE = Stage(
         "echo": Priority(700, "an echo request to a gateway"),
         "gateway": Priority(600, "anything else for a gateway"),
         "never": Priority(500, "addresses that are not routed"),
-        "closed": Priority(450, "addresses of an uplink to which no rewrite led"),
+        "closed": Priority(450, "addresses of the router, where no rewrite led on"),
         "hidden": Priority(400, "from outside to a member behind NAT"),
         "spent": Priority(300, "packets that may not travel further"),
         "member": Priority(200, "the address of a member of a routed network"),
+        "stranger": Priority(175, "from outside, to any other address"),
         "nobody": Priority(150, "any other address of a routed network"),
         "outside": Priority(100, "any other address"),
     },
