@@ -53,6 +53,7 @@ class Bindings:
 
     seats: dpid -> endpoint name -> ofport. home: endpoint -> its dpid. uplinks: dpid -> uplink name -> ofport.
     rivals: endpoint -> other bridges that show a port of its name; they get nothing. hosts: which bridge is which host.
+    made_of: endpoints, hosts and uplinks of the policy, and the bridges.
     """
 
     seats: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Bindings:
     rivals: Mapping[str, tuple[Dpid, ...]] = field(default_factory=dict)
     hosts: Mapping[Dpid, str] = field(default_factory=dict)
     uplinks: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
+    made_of: tuple[object, ...] = field(default=(), compare=False)
 
 
 def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> Bindings:
@@ -69,6 +71,9 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     that bridge showed the port last and is present, or no other present bridge shows it: a stranger that shows a port
     of the same name takes nothing away. Among several new ones the first in `bridges` wins.
     """
+    made_of = (policy.endpoints, policy.hosts, policy.uplinks, tuple(bridges))
+    if made_of == before.made_of:
+        return before
     known = {bridge.dpid: bridge for bridge in bridges}
     on = _bridges_of(policy, bridges)
     hosts_named = chain(
@@ -124,6 +129,7 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
         rivals,
         hosts,
         {dpid: _kept(here, before.uplinks.get(dpid)) for dpid, here in uplinks.items()},
+        made_of,
     )
 
 

@@ -69,6 +69,8 @@ AT_ONCE_UP_TO = 1000
 """A set of so many flows is compared in a fraction of a millisecond."""
 VERIFY_EACH_UP_TO = 64
 """A plan of so many flows is verified flow by flow; a larger one by reading everything."""
+READ_AT_ONCE = 8
+"""How many flows are read in the time in which a single one is asked for."""
 REFUSALS_KEPT = 20
 
 P = ParamSpec("P")
@@ -318,7 +320,7 @@ class Reconciler:
     def _advise(self, draft: Draft) -> tuple[Problem, ...]:
         """What is odd about a draft's policy. Needs no lock but its own."""
         with self._advice_lock:
-            found = self._loop.in_thread(self._adviser.advise, draft.policy)
+            found = self._loop.in_thread(self._adviser.advise, draft.policy, draft.book.groups)
         return tuple(as_written(each, draft.document) for each in found[:SHOWN])
 
     def _compile(self, document: Document, policy: Policy) -> Draft:
@@ -373,7 +375,7 @@ class Reconciler:
         self._bindings, self._carriers, self._rulebook = draft.bindings, draft.carriers, draft.book
         for dpid, compiled in draft.compiled.items():
             if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
-                bridge.replace(draft.bindings.seats[dpid], compiled)
+                bridge.replace(draft.bindings.seats[dpid], compiled, draft.differences[dpid])
 
     def _look_at_hosts(self) -> None:
         """Bind again if the databases show what binding depends on otherwise. However often they change, one look is
@@ -468,27 +470,29 @@ class Reconciler:
             revision = bridge.attempted = self._stored.revision
             bridge.installed = installed
             plan = self._compute(bridge.plan_size, bridge.take_plan, installed)
+            each = _size(plan) <= max(VERIFY_EACH_UP_TO, len(bridge.tally.flows) // READ_AT_ONCE)
         found: frozenset[int] | None = None
         if plan or foreign:
-            each = _size(plan) <= VERIFY_EACH_UP_TO
             verify = [*(flow.cookie for flow in plan.add), *plan.remove] if each else []
             found = switch.apply(plan.add, plan.remove, foreign, verify)
             self._compute(_size(plan), _carry_out, plan, installed)
         _require_current(bridge, switch)
         bridge.note_change(plan)
         if found is not None:
-            self._verify(switch, installed, plan, found)
+            self._verify(switch, installed, plan, found if each else None)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
 
-    def _verify(self, switch: Switch, installed: set[int], plan: Difference[int, Flow], found: frozenset[int]) -> None:
+    def _verify(
+        self, switch: Switch, installed: set[int], plan: Difference[int, Flow], found: frozenset[int] | None
+    ) -> None:
         """Whether the plan is now empty, as the switch says. Raises SwitchError where it is not.
 
-        found: of the plan's flows those that it has; a large plan is held against all that it has.
+        found: of the plan's flows those that it has; None: a large plan is held against all that it has.
         """
-        if _size(plan) <= VERIFY_EACH_UP_TO:
+        if found is not None:
             added = {flow.cookie for flow in plan.add}
             missing, left = len(added - found), len(found - added)
         else:

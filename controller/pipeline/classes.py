@@ -72,13 +72,14 @@ class Held:
 class Classes:
     """numbers: set of atoms -> its number, never 0. prefixes: prefix -> the class of its addresses, 0: none.
 
-    of_endpoint: endpoint -> the classes of its addresses. taken, held: what all this was made of.
+    of_endpoint: endpoint -> the classes of its addresses. taken, endpoints, held: what all this was made of.
     """
 
     numbers: Mapping[AtomSet, int] = field(default_factory=dict)
     prefixes: tuple[tuple[Cidr, int], ...] = ()
     of_endpoint: Mapping[str, ClassNumbers] = field(default_factory=dict, compare=False)
     taken: Taken = field(default_factory=Taken, compare=False)
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict, compare=False)
     held: Mapping[str, Held] = field(default_factory=dict, compare=False)
 
     def of(self, endpoint: str) -> ClassNumbers:
@@ -114,6 +115,8 @@ def classify(
 ) -> Classes:
     """The classes that the sides of a policy's rules tell apart. before: earlier ones, of which what holds is kept."""
     taken = _take(groups, set(sides), before.taken)
+    if taken is before.taken and policy.endpoints == before.endpoints:
+        return before
     held = _hold(policy.endpoints.values(), taken, before)
     sets = {*taken.by_prefix.values(), *(atoms for one in held.values() for atoms in one.at.values())} - {_NOBODY}
     numbers = before.numbers if sets == before.numbers.keys() else _number(sets)
@@ -129,7 +132,7 @@ def classify(
         else {key: numbers.get(atoms, 0) for key, atoms in one.at.items()}
         for name, one in held.items()
     }
-    return Classes(numbers, prefixes, of_endpoint, taken, held)
+    return Classes(numbers, prefixes, of_endpoint, taken, policy.endpoints, held)
 
 
 def _take(groups: Mapping[str, ResolvedGroup], sides: set[Peers], before: Taken) -> Taken:

@@ -114,7 +114,7 @@ def compile_bridge(
     if before.view != bridge:
         before = Compiled(view=bridge)
     seats: dict[str, list[Seat]] = {}
-    local = {name: _seat(policy, name, port, book, before) for name, port in ports.items()}
+    local = _seats(policy, ports, book, before)
     for seat in local.values():
         for name in seat.endpoint.networks:
             seats.setdefault(name, []).append(seat)
@@ -142,18 +142,27 @@ def compile_bridge(
     )
 
 
-def _seat(policy: Policy, name: str, port: int, book: Rulebook, before: Compiled) -> Seat:
-    endpoint, known = policy.endpoints[name], before.seats.get(name)
-    if known is not None and before.made_of is not None:
-        networks = before.made_of[0].networks
+def _seats(policy: Policy, ports: Mapping[str, int], book: Rulebook, before: Compiled) -> Mapping[str, Seat]:
+    """By endpoint name. What is still true of earlier ones is kept."""
+    if before.made_of is None:
+        return {name: seat_of(policy, policy.endpoints[name], port, book) for name, port in ports.items()}
+    old, old_ports, _, old_book, _ = before.made_of
+    same_networks = policy.networks == old.networks
+    if same_networks and policy.endpoints == old.endpoints and ports == old_ports and book.classes is old_book.classes:
+        return before.seats
+    found: dict[str, Seat] = {}
+    for name, port in ports.items():
+        endpoint, known = policy.endpoints[name], before.seats.get(name)
         if (
-            known.endpoint is endpoint
-            and known.port == port
-            and known.classes is book.classes.of(name)
-            and all(networks.get(one) is policy.networks[one] for one in endpoint.networks)
+            known is None
+            or not same_networks
+            or known.endpoint is not endpoint
+            or known.port != port
+            or known.classes is not book.classes.of(name)
         ):
-            return known
-    return seat_of(policy, endpoint, port, book)
+            known = seat_of(policy, endpoint, port, book)
+        found[name] = known
+    return found
 
 
 def _is_same(before: MadeOf, now: MadeOf) -> bool:

@@ -123,7 +123,8 @@ class UplinkView:
     """An uplink whose port is on this bridge.
 
     mac: the router's there; router_mac: the one that it has in networks. refused: prefixes that are elsewhere, whose
-    addresses nobody behind this uplink has. behind_nat: prefixes of networks whose members have no address outside.
+    addresses nobody behind this uplink has. known: prefixes of the networks whose members have an address here.
+    hidden: the numbers of all other networks with a router. elsewhere: addresses of other uplinks.
     """
 
     uplink: Uplink
@@ -131,7 +132,9 @@ class UplinkView:
     mac: Mac
     router_mac: Mac
     refused: tuple[Cidr, ...]
-    behind_nat: tuple[Cidr, ...] = ()
+    known: tuple[Cidr, ...] = ()
+    hidden: tuple[int, ...] = ()
+    elsewhere: tuple[Address, ...] = ()
     outward: tuple[Outward, ...] = ()
     inward: tuple[Inward, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
@@ -164,9 +167,15 @@ class UplinkView:
     def answered(self) -> tuple[Address, ...]:
         """The addresses on its segments for which the switch answers."""
         own: tuple[Attached, ...] = self.uplink.addresses
-        others = (*self.outside_addresses(), *(exchange.address for exchange in self.exchanges))
-        on_link = (address for address in others if any(_is_in(address, cidr) for cidr in self.segments))
+        on_link = (a for a in self._of_rewrites() if any(_is_in(a, cidr) for cidr in self.segments))
         return tuple(dict.fromkeys((*(attached.ip for attached in own), *on_link)))
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Every address that the router has here, by itself or for a member."""
+        return tuple(dict.fromkeys((*(attached.ip for attached in self.uplink.addresses), *self._of_rewrites())))
+
+    def _of_rewrites(self) -> tuple[Address, ...]:
+        return (*self.outside_addresses(), *(exchange.address for exchange in self.exchanges))
 
 
 def _is_in(address: Address, cidr: Cidr) -> bool:

@@ -7,7 +7,7 @@ table's. Within a table the first rule has the highest rank.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 from controller.errors import pointer
@@ -49,10 +49,23 @@ class RuleView:
         return any(side is not None and not (side.classes or side.networks) for side in (self.origin, self.target))
 
 
+@dataclass(frozen=True)
+class RuleViews:
+    """Every rule by name; equal rules in equal places have equal views. made_of: what tells who sides of rules are."""
+
+    by_name: Mapping[str, RuleView] = field(default_factory=dict)
+    made_of: tuple[object, ...] = field(default=(), compare=False)
+
+
+NO_VIEWS = RuleViews()
+
+
 def view_rules(
-    policy: Policy, classes: Classes, groups: Mapping[str, ResolvedGroup], before: Mapping[str, RuleView]
-) -> Mapping[str, RuleView]:
-    """Every rule by name. Equal rules in equal places have equal views. before: earlier ones; equal ones are kept."""
+    policy: Policy, classes: Classes, groups: Mapping[str, ResolvedGroup], before: RuleViews = NO_VIEWS
+) -> RuleViews:
+    """before: earlier ones; equal ones are kept."""
+    made_of = (policy.networks, classes.numbers, groups)
+    same_sides = made_of == before.made_of
     sides: dict[Peers, Side | None] = {}
 
     def side(peers: Peers) -> Side | None:
@@ -62,10 +75,14 @@ def view_rules(
 
     found: dict[str, RuleView] = {}
     for rule, table, onward, rank in _place(policy):
-        view = RuleView(rule, table, onward, rank, side(rule.origin), side(rule.target))
-        known = before.get(rule.name)
+        known = before.by_name.get(rule.name)
+        if known is not None and same_sides and known.rule is rule:
+            origin, target = known.origin, known.target
+        else:
+            origin, target = side(rule.origin), side(rule.target)
+        view = RuleView(rule, table, onward, rank, origin, target)
         found[rule.name] = known if known is not None and known == view else view
-    return found
+    return RuleViews(found, made_of)
 
 
 def _place(policy: Policy) -> Iterator[tuple[Rule, int, int | None, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controller.errors import pointer
 from controller.pipeline.classes import NO_CLASSES, Classes, classify
@@ -18,7 +18,7 @@ from controller.pipeline.router_view import (
     UplinkView,
     WayOut,
 )
-from controller.pipeline.rule_view import RuleView, view_rules
+from controller.pipeline.rule_view import NO_VIEWS, RuleView, RuleViews, view_rules
 from controller.pipeline.view import ABLE, NOWHERE, BridgeView, Place
 from controller.policy.firewall import Decision
 from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
@@ -37,7 +37,7 @@ class Rulebook:
 
     zones: Mapping[str, int] = field(default_factory=dict)
     classes: Classes = NO_CLASSES
-    rules: Mapping[str, RuleView] = field(default_factory=dict)
+    rules: RuleViews = NO_VIEWS
     realm: RealmView | None = None
     said: tuple[object, ...] = ()
     groups: Groups = field(default=NO_GROUPS, compare=False)
@@ -138,18 +138,31 @@ def place_of(
 
 def view_uplink(policy: Policy, uplink: Uplink, port: int, bridge: BridgeView = ABLE) -> UplinkView:
     """An uplink whose port is on the bridge."""
-    networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
+    view = _rewritten_at(policy, uplink, port)
     mine = set(_prefixes(uplink))
-    others = (cidr for other in policy.uplinks.values() if other is not uplink for cidr in _prefixes(other))
-    inside = _inside(policy.networks.values())
+    others = [other for other in policy.uplinks.values() if other is not uplink]
+    prefixes = (cidr for other in others for cidr in _prefixes(other) if cidr not in mine)
+    addresses = dict.fromkeys(address for other in others for address in _rewritten_at(policy, other, 0).addresses())
+    is_known = {n.name: n.uplink == uplink.name and n.mode is Mode.ROUTED for n in policy.networks.values()}
+    return replace(
+        view,
+        refused=tuple(dict.fromkeys((*_inside(policy.networks.values()), *prefixes))),
+        known=_inside(network for network in policy.networks.values() if is_known[network.name]),
+        hidden=tuple(n.number for n in policy.networks.values() if n.routed and not is_known[n.name]),
+        elsewhere=tuple(address for address in addresses if address not in view.addresses()),
+    )
+
+
+def _rewritten_at(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
+    """An uplink with the rewrites that happen there."""
+    networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
     router_mac = policy.defaults.router_mac
     return UplinkView(
         uplink,
         port,
         uplink.mac or router_mac,
         router_mac,
-        refused=tuple(dict.fromkeys((*inside, *(cidr for cidr in others if cidr not in mine)))),
-        behind_nat=tuple(cidr for network in networks if network.mode is Mode.NAT for cidr in network.cidrs),
+        refused=(),
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
         exchanges=tuple(one for network in networks for one in _exchanges(policy, uplink, network)),
@@ -256,7 +269,7 @@ def rules_for(book: Rulebook, networks: Iterable[Network]) -> Iterator[RuleView]
     if not numbers:
         return
     routed = any(network.routed for network in networks)
-    for view in book.rules.values():
+    for view in book.rules.by_name.values():
         sides = [side for side in (view.origin, view.target) if side is not None and not side.classes]
         if routed or all(numbers.intersection(side.networks) for side in sides):
             yield view

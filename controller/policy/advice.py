@@ -16,7 +16,7 @@ from controller.policy import rules
 from controller.policy.cover import PeerCovers, service_covers
 from controller.policy.firewall import Action, Peers, Rule
 from controller.policy.model import OUTSIDE, Endpoint, Members, Network, Policy
-from controller.policy.peers import NO_GROUPS, ResolvedGroup, resolve_again
+from controller.policy.peers import NO_GROUPS, Groups, ResolvedGroup, resolve_again
 from controller.policy.rewrites import OneToOne
 
 A = TypeVar("A")
@@ -51,18 +51,18 @@ class Adviser:
         self._now: dict[tuple[str, ...], tuple[object, object]] = {}
         self._groups = NO_GROUPS
 
-    def advise(self, policy: Policy) -> tuple[Problem, ...]:
-        """As the function `advise`."""
+    def advise(self, policy: Policy, groups: Groups = NO_GROUPS) -> tuple[Problem, ...]:
+        """As the function `advise`. groups: what they mean, where somebody has resolved them already."""
         stateless = _look_at_rewrites(policy)
         if not policy.rules and not policy.groups:
             return tuple(stateless)
         self._now = {}
-        self._groups = resolve_again(policy, self._groups)
-        groups = self._groups.means
+        self._groups = resolve_again(policy, groups if groups.means else self._groups)
+        means = self._groups.means
         problems = [
-            rules.GROUP_EMPTY.problem(("groups", name), group=name) for name, group in groups.items() if group.empty
+            rules.GROUP_EMPTY.problem(("groups", name), group=name) for name, group in means.items() if group.empty
         ]
-        around = self._around(policy, groups)
+        around = self._around(policy, means)
         tiers: dict[str, list[Rule]] = {name: [] for name in policy.tiers}
         for rule in policy.rules.values():
             tiers[rule.tier].append(rule)

@@ -222,7 +222,7 @@ def test_shared_untagged_members_in_two_networks_each_get_one_copy() -> None:
 
 @pytest.mark.parametrize("uplinks", [{}, UPLINKS], ids=["networks", "and uplinks"])
 def test_a_datapath_that_cannot_advertise_is_asked_for_nothing_that_it_refuses(uplinks: dict[str, int]) -> None:
-    """A bundle with one flow that a switch refuses puts nothing in force; there the controller answers for IPv6 gateways."""
+    """A bundle with one flow that a switch refuses puts nothing in force: there the controller answers for gateways."""
     flows = compile_bridge(world(), PORTS, uplinks=uplinks, bridge=BridgeView(advertises=False)).flows()
     written = {a.field for flow in flows for a in flow.actions if isinstance(a, SetField)}
     assert not written & {ND_RESERVED, ND_OPTIONS_TYPE}
