@@ -112,7 +112,9 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
         candidates = showing_port(endpoint.host, endpoint.place)
         if not candidates:
             continue
-        chosen = _choose(candidates, known, before.home.get(endpoint.name))
+        chosen = candidates[0]
+        if len(candidates) > 1:
+            chosen = _choose(candidates, known, before.home.get(endpoint.name))
         seat = take(chosen, endpoint.place)
         if seat is None:
             continue

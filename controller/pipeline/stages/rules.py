@@ -120,7 +120,7 @@ def _rule(index: int, emit: Emit, view: RuleView) -> Iterator[Flow]:
         return
     number, origin = _conjunction_number(view), view.pointer
     several[0] = [_join((*single, terms)) for terms in several[0]]
-    several[1:] = [[(TRACKED, *terms) for terms in dimension] for dimension in several[1:]]
+    several[1:] = [[tuple(sorted((TRACKED, *terms))) for terms in dimension] for dimension in several[1:]]
     for dimension, alternatives in enumerate(several, 1):
         one_of = (Conjunction(number, dimension, len(several)),)
         why = "one of the origins, targets or ports that the rule names"
