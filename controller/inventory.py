@@ -93,11 +93,11 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
 
     def take(chosen: Dpid, place: str) -> int | None:
         """The port, if nobody has it: it has one user, also where several know it by different labels."""
-        seat = known[chosen].ofport(place)
+        seat, users = known[chosen].ofport(place), taken[chosen]
         assert seat is not None
-        if seat in taken[chosen]:
+        if seat in users:
             return None
-        taken[chosen].add(seat)
+        users.add(seat)
         return seat
 
     at_uplink = {name: dpid for dpid, names in before.uplinks.items() for name in names}
