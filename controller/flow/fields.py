@@ -266,6 +266,7 @@ class Punt(IntEnum):
     RESOLVE = 4
     NEIGHBOR = 5
     UNREACHABLE = 6
+    SOLICITATION = 7
 
 
 def refuse_overlaps(slices: tuple[Slice, ...]) -> None:

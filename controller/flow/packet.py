@@ -37,6 +37,8 @@ TLL_OPTION: Final = 2
 """Neighbor Discovery options: source and target link-layer address (RFC 4861 section 4.6.1)."""
 SOLICITED_OVERRIDE: Final = 0x60000000
 """The S and O flags of an advertisement, as nd_reserved holds them (RFC 4861 section 4.4)."""
+ROUTER_SOLICITED_OVERRIDE: Final = 0xE0000000
+"""The same with the R flag, of a router's."""
 
 WIDTHS: Final[Mapping[str, int]] = MappingProxyType(
     {

@@ -125,12 +125,12 @@ def compile_bridge(
     segments = {}
     for name, members in seats.items():
         network = policy.networks[name]
-        place = place_of(policy, book, network, _way_out(policy, here[name], network.uplink, uplinks))
+        place = place_of(policy, book, network, _way_out(policy, here[name], network.uplink, uplinks), bridge)
         parts = Parts(network, tuple(members), here[name], remote, place)
         segments[name] = make_segment(policy, book, parts, before.segments.get(name), bridge)
     shared = sorted((seat.shared for seat in local.values() if seat.shared is not None), key=lambda member: member.port)
     shared_view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
-    views = _views(policy, book, seats, uplinks)
+    views = _views(policy, book, seats, uplinks, bridge)
     return Compiled(
         before.bridge or _bridge(bridge),
         _shared(shared_view, before.shared),
@@ -212,12 +212,14 @@ def _remote_shared(policy: Policy, here: Mapping[str, tuple[Carrier, ...]]) -> d
     return found
 
 
-def _views(policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mapping[str, int]) -> dict[str, View]:
+def _views(
+    policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mapping[str, int], bridge: BridgeView
+) -> dict[str, View]:
     """What is compiled besides networks, by a name of its own."""
     found: dict[str, View] = {} if book.realm is None else {"realm": book.realm}
     found |= {f"rule {view.rule.name}": view for view in rules_for(book, [policy.networks[name] for name in here])}
     for name, port in uplinks.items():
-        found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port)
+        found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port, bridge)
     return found
 
 

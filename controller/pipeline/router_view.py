@@ -25,13 +25,14 @@ class WayOut:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """The router of a routed network. translates: packets outwards get another source."""
+    """The router of a routed network. translates: packets outwards get another source. advertises: see BridgeView."""
 
     mac: Mac
     gateways: tuple[Address, ...]
     nat: bool
     way_out: WayOut | None
     translates: bool
+    advertises: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +107,13 @@ class Inward:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An outside address and a member's stand for each other, packet by packet."""
+    """An outside address and a member's stand for each other, packet by packet. hairpin: as of Inward."""
 
     origin: str
     network: int
     address: Address
     member: Address
+    hairpin: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ class UplinkView:
     """An uplink whose port is on this bridge.
 
     mac: the router's there; router_mac: the one that it has in networks. refused: prefixes that are elsewhere, whose
-    addresses nobody behind this uplink has. behind_nat: prefixes of networks whose members have no address outside.
+    addresses nobody behind this uplink has. known: prefixes of the networks whose members have an address here.
+    hidden: the numbers of all other networks with a router. elsewhere: addresses of other uplinks.
     """
 
     uplink: Uplink
@@ -127,10 +130,13 @@ class UplinkView:
     mac: Mac
     router_mac: Mac
     refused: tuple[Cidr, ...]
-    behind_nat: tuple[Cidr, ...] = ()
+    known: tuple[Cidr, ...] = ()
+    hidden: tuple[int, ...] = ()
+    elsewhere: tuple[Address, ...] = ()
     outward: tuple[Outward, ...] = ()
     inward: tuple[Inward, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
+    advertises: bool = True
 
     @property
     def number(self) -> int:
@@ -145,7 +151,7 @@ class UplinkView:
         return tuple(dict.fromkeys(attached.network for attached in self.uplink.addresses))
 
     def outside_addresses(self) -> tuple[Address, ...]:
-        """Those that translations lead from or to, each once; without those of stateless exchanges."""
+        """Those that conntrack leads from or to, each once; not those that stand for a member packet by packet."""
         return tuple(dict.fromkeys(self._outside_addresses()))
 
     def _outside_addresses(self) -> Iterator[Address]:
@@ -154,13 +160,20 @@ class UplinkView:
             yield from (type(outward.first)(value) for value in range(first, last + 1))
         for inward in self.inward:
             yield from (inward.address, inward.hairpin)
+        yield from (exchange.hairpin for exchange in self.exchanges)
 
     def answered(self) -> tuple[Address, ...]:
         """The addresses on its segments for which the switch answers."""
         own: tuple[Attached, ...] = self.uplink.addresses
-        others = (*self.outside_addresses(), *(exchange.address for exchange in self.exchanges))
-        on_link = (address for address in others if any(_is_in(address, cidr) for cidr in self.segments))
+        on_link = (a for a in self._of_rewrites() if any(_is_in(a, cidr) for cidr in self.segments))
         return tuple(dict.fromkeys((*(attached.ip for attached in own), *on_link)))
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Every address that the router has here, by itself or for a member."""
+        return tuple(dict.fromkeys((*(attached.ip for attached in self.uplink.addresses), *self._of_rewrites())))
+
+    def _of_rewrites(self) -> tuple[Address, ...]:
+        return (*self.outside_addresses(), *(exchange.address for exchange in self.exchanges))
 
 
 def _is_in(address: Address, cidr: Cidr) -> bool:

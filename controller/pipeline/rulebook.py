@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controller.errors import pointer
 from controller.pipeline.classes import NO_CLASSES, Classes, classify
@@ -19,7 +19,7 @@ from controller.pipeline.router_view import (
     WayOut,
 )
 from controller.pipeline.rule_view import NO_VIEWS, RuleView, RuleViews, view_rules
-from controller.pipeline.view import NOWHERE, Place
+from controller.pipeline.view import ABLE, NOWHERE, BridgeView, Place
 from controller.policy.firewall import Decision
 from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
 from controller.policy.peers import NO_GROUPS, Groups, resolve_again
@@ -94,7 +94,7 @@ def _led(policy: Policy) -> Iterator[Led]:
             for address, l4_port in inward.targets:
                 port = None if inward.protocol is None else l4_port or inward.l4_port
                 yield Led(inward.origin, inward.network, address, inward.protocol, port)
-        for exchange in _exchanges(policy, network):
+        for exchange in _exchanges(policy, policy.uplinks[network.uplink], network):
             yield Led(exchange.origin, exchange.network, exchange.member, None, None)
 
 
@@ -102,10 +102,13 @@ def _inside(networks: Iterable[Network]) -> tuple[Cidr, ...]:
     return tuple(dict.fromkeys(cidr for network in networks for cidr in network.cidrs))
 
 
-def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
+def place_of(
+    policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None, bridge: BridgeView = ABLE
+) -> Place:
     """How a network is judged and routed on a bridge. way_out: where its uplink is from there; None: nowhere."""
+    router_mac = None if book.realm is None else book.realm.router_mac
     if network.name not in book.zones:
-        return NOWHERE
+        return NOWHERE if router_mac is None else Place(router_mac=router_mac)
     defaults = policy.defaults
     within = {pair.origin: pair.decision for pair in defaults.pairs if pair.origin == pair.target}
     inwards = Decision.ALLOW if network.mode is Mode.ROUTED else None
@@ -117,13 +120,14 @@ def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut |
         inwards if has_uplink else Decision.DROP,
     )
     if not network.routed:
-        return Place(judged)
+        return Place(judged, router_mac=router_mac)
     router = Router(
         defaults.router_mac,
         network.gateways,
         network.mode is Mode.NAT,
         way_out,
         any(True for _ in _sources(policy, network)),
+        bridge.advertises,
     )
     return Place(judged, router)
 
@@ -131,23 +135,37 @@ def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut |
 # -- uplinks
 
 
-def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
+def view_uplink(policy: Policy, uplink: Uplink, port: int, bridge: BridgeView = ABLE) -> UplinkView:
     """An uplink whose port is on the bridge."""
-    networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
+    view = _rewritten_at(policy, uplink, port)
     mine = set(_prefixes(uplink))
-    others = (cidr for other in policy.uplinks.values() if other is not uplink for cidr in _prefixes(other))
-    inside = _inside(policy.networks.values())
+    others = [other for other in policy.uplinks.values() if other is not uplink]
+    prefixes = (cidr for other in others for cidr in _prefixes(other) if cidr not in mine)
+    addresses = dict.fromkeys(address for other in others for address in _rewritten_at(policy, other, 0).addresses())
+    is_known = {n.name: n.uplink == uplink.name and n.mode is Mode.ROUTED for n in policy.networks.values()}
+    return replace(
+        view,
+        refused=tuple(dict.fromkeys((*_inside(policy.networks.values()), *prefixes))),
+        known=_inside(network for network in policy.networks.values() if is_known[network.name]),
+        hidden=tuple(n.number for n in policy.networks.values() if n.routed and not is_known[n.name]),
+        elsewhere=tuple(address for address in addresses if address not in view.addresses()),
+    )
+
+
+def _rewritten_at(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
+    """An uplink with the rewrites that happen there."""
+    networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
     router_mac = policy.defaults.router_mac
     return UplinkView(
         uplink,
         port,
         uplink.mac or router_mac,
         router_mac,
-        refused=tuple(dict.fromkeys((*inside, *(cidr for cidr in others if cidr not in mine)))),
-        behind_nat=tuple(cidr for network in networks if network.mode is Mode.NAT for cidr in network.cidrs),
+        refused=(),
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
-        exchanges=tuple(one for network in networks for one in _exchanges(policy, network)),
+        exchanges=tuple(one for network in networks for one in _exchanges(policy, uplink, network)),
+        advertises=bridge.advertises,
     )
 
 
@@ -236,11 +254,12 @@ def _addresses(policy: Policy, network: Network, target: Target, version: int) -
     yield from list(of_version)[:1]
 
 
-def _exchanges(policy: Policy, network: Network) -> Iterator[Exchange]:
+def _exchanges(policy: Policy, uplink: Uplink, network: Network) -> Iterator[Exchange]:
     for rewrite in policy.rewrites.values():
         if isinstance(rewrite, OneToOne) and rewrite.stateless and rewrite.network == network.name:
             for member in _addresses(policy, network, rewrite.target, rewrite.address.version):
-                yield Exchange(pointer("rewrites", rewrite.name), network.number, rewrite.address, member)
+                hairpin = first_address(uplink, member.version) or rewrite.address
+                yield Exchange(pointer("rewrites", rewrite.name), network.number, rewrite.address, member, hairpin)
 
 
 def rules_for(book: Rulebook, networks: Iterable[Network]) -> Iterator[RuleView]:

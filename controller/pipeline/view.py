@@ -109,10 +109,14 @@ NO_CLASSES: ClassNumbers = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What holds for all members of a network on a bridge: how its connections are judged, None: not; its router."""
+    """What holds for all members of a network on a bridge: how its connections are judged, None: not; its router.
+
+    router_mac: that of the routers of other networks, where this one has none and some other has.
+    """
 
     judged: Judged | None = None
     router: Router | None = None
+    router_mac: Mac | None = None
 
     @property
     def leaves_by(self) -> WayOut | None:

@@ -1,8 +1,8 @@
 """What is odd about a policy, though nothing in it is wrong: warnings, which refuse nothing. PURE but for memory.
 
-Groups and rules that are about nobody, rules that can never match, and rules that allow what no way leads to. As with
-`check`, an `Adviser` keeps what it found of parts whose inputs are the same. Paths have rules by name;
-`document.as_written` makes them paths of a document.
+Groups and rules that are about nobody, rules that can never match, rules that allow what no way leads to, and rewrites
+that cannot do all that others of their kind do. As with `check`, an `Adviser` keeps what it found of parts whose inputs
+are the same. Paths have rules by name; `document.as_written` makes them paths of a document.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from controller.policy.cover import PeerCovers, service_covers
 from controller.policy.firewall import Action, Peers, Rule
 from controller.policy.model import OUTSIDE, Endpoint, Members, Network, Policy
 from controller.policy.peers import NO_GROUPS, Groups, ResolvedGroup, resolve_again
+from controller.policy.rewrites import OneToOne
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -52,8 +53,9 @@ class Adviser:
 
     def advise(self, policy: Policy, groups: Groups = NO_GROUPS) -> tuple[Problem, ...]:
         """As the function `advise`. groups: what they mean, where somebody has resolved them already."""
+        stateless = _look_at_rewrites(policy)
         if not policy.rules and not policy.groups:
-            return ()
+            return tuple(stateless)
         self._now = {}
         self._groups = resolve_again(policy, groups if groups.means else self._groups)
         means = self._groups.means
@@ -67,7 +69,7 @@ class Adviser:
         for name, within in tiers.items():
             problems += self._unit(("tier", name), _look_at_tier, tuple(within), around)
         self._before = self._now
-        return tuple(problems)
+        return (*problems, *stateless)
 
     def _around(self, policy: Policy, groups: Mapping[str, ResolvedGroup]) -> _Around:
         named: set[str] = set()
@@ -100,6 +102,13 @@ class Adviser:
             last = (inputs, run(one, two))
         self._now[key] = last
         return cast(R, last[1])
+
+
+def _look_at_rewrites(policy: Policy) -> Iterator[Problem]:
+    for rewrite in policy.rewrites.values():
+        if isinstance(rewrite, OneToOne) and rewrite.stateless:
+            at = ("rewrites", rewrite.name, "stateless")
+            yield rules.STATELESS.problem(at, rewrite=rewrite.name, endpoint=rewrite.target.endpoint)
 
 
 # -- unit: the rules of a tier

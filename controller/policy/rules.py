@@ -175,6 +175,11 @@ NO_WAY = Rule(
     "rule {rule} allows what cannot pass: nothing leads from {origin} to {target}",
     "write mode: routed for both, or name members of one network",
 )
+STATELESS = Rule(
+    "rewrite {rewrite} is stateless: ICMP errors from outside do not reach {endpoint}, so that it cannot find out what "
+    "size of packet a path takes, and those that it sends show its inside address",
+    "leave stateless out where the switch has conntrack with NAT",
+)
 
 
 class Words(str):
@@ -190,7 +195,7 @@ def _words(value: object) -> str:
     return shown(value) if isinstance(value, str) else str(value)
 
 
-WARNINGS = (GROUP_EMPTY, SELECTS_NOBODY, SHADOWED, NO_WAY)
+WARNINGS = (GROUP_EMPTY, SELECTS_NOBODY, SHADOWED, NO_WAY, STATELESS)
 """What `advice` says; none of these refuses a document."""
 ALL: tuple[Rule, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Rule) and value not in WARNINGS

@@ -12,8 +12,8 @@ from hypothesis.strategies import lists, text
 
 from controller.diff import difference
 from controller.errors import CompileError
-from controller.flow.actions import Output
-from controller.flow.fields import ETH_SRC, IN_PORT, NETWORK
+from controller.flow.actions import Output, SetField
+from controller.flow.fields import ETH_SRC, IN_PORT, ND_OPTIONS_TYPE, ND_RESERVED, NETWORK
 from controller.flow.flow import Flow
 from controller.mac import Mac
 from controller.pipeline import EMITTERS, PIPELINE, TABLES
@@ -23,7 +23,9 @@ from controller.pipeline.rule_view import RANKS, ranks_of
 from controller.pipeline.rulebook import NO_BOOK, make_rulebook
 from controller.pipeline.stage import MISS, Emit
 from controller.pipeline.tally import Tally, changed_units
+from controller.pipeline.view import BridgeView
 from controller.policy.model import Attach, Endpoint, Network, Policy, Vlan
+from tests.unit.meaning_world import PORTS, UPLINKS, world
 from tests.unit.strategies import Case, cases
 
 FEW = settings(max_examples=40, deadline=None)
@@ -216,3 +218,11 @@ def test_shared_untagged_members_in_two_networks_each_get_one_copy() -> None:
     }
     flows = compile_bridge(Policy(networks, endpoints, {}), {"x": 1, "y": 2}).flows()
     assert any(flow.table == TABLES["egress"] and "through another network" in flow.why for flow in flows)
+
+
+@pytest.mark.parametrize("uplinks", [{}, UPLINKS], ids=["networks", "and uplinks"])
+def test_a_datapath_that_cannot_advertise_is_asked_for_nothing_that_it_refuses(uplinks: dict[str, int]) -> None:
+    """A bundle with one flow that a switch refuses puts nothing in force: there the controller answers for gateways."""
+    flows = compile_bridge(world(), PORTS, uplinks=uplinks, bridge=BridgeView(advertises=False)).flows()
+    written = {a.field for flow in flows for a in flow.actions if isinstance(a, SetField)}
+    assert not written & {ND_RESERVED, ND_OPTIONS_TYPE}

@@ -102,6 +102,9 @@ def _arp(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=view.origin,
             why="a neighbor says its address: the switch learns it, and the controller may have waited for it",
         )
+    # A router asks from whatever address it is about to answer from (Linux does, arp_announce=0).
+    asks = (*here, ARP_OP(ARP_REQUEST))
+    yield emit("asks", asks, goto="answer", origin=view.origin, why="a question from an address beyond the segment")
 
 
 def _discovery(emit: Emit, view: UplinkView) -> Iterator[Flow]:

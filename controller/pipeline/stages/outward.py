@@ -8,6 +8,7 @@ from controller.flow.actions import Action, Ct, DecTtl, Load, Move, Nat, Resubmi
 from controller.flow.fields import (
     ADMITTED,
     ANSWERING,
+    ASKED,
     DNATED,
     ETH_DST,
     ETH_SRC,
@@ -36,7 +37,7 @@ from controller.flow.flow import Flow
 from controller.pipeline.ip_fields import BY_VERSION, fields_of, prefix
 from controller.pipeline.protocols import SCTP, TCP, UDP
 from controller.pipeline.punting import hand_over
-from controller.pipeline.router_view import Inward, UplinkView
+from controller.pipeline.router_view import Exchange, Inward, UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.policy.model import Address
 from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
@@ -163,6 +164,15 @@ def _snat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=exchange.origin,
             why="outside, this address stands for the member, packet by packet",
         )
+        yield emit(
+            "exchange",
+            (ASKED(1), ANSWERING(1), fields.is_it, fields.source(int(exchange.member))),
+            (SetField(fields.source, int(exchange.address)),),
+            goto="leave",
+            origin=exchange.origin,
+            why="who asked for this address from inside is answered from there",
+        )
+        yield from _hairpin(emit, exchange)
     for outward in view.outward:
         fields = fields_of(outward.first)
         match: tuple[Term, ...] = (here, ORIGIN_NETWORK(outward.network), ANSWERING(0), ADMITTED(0), fields.is_it)
@@ -180,7 +190,7 @@ def _snat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
         yield from _hairpin(emit, inward)
 
 
-def _hairpin(emit: Emit, inward: Inward) -> Iterator[Flow]:
+def _hairpin(emit: Emit, inward: Inward | Exchange) -> Iterator[Flow]:
     """A member that was led to a member gets the answers by way of the router, or would not know them."""
     fields = BY_VERSION[inward.hairpin.version]
     led = (NETWORK(inward.network), DNATED(1), fields.is_it)
@@ -211,6 +221,7 @@ SNAT = Stage(
         {
             ADMITTED.field,
             ANSWERING.field,
+            ASKED.field,
             DNATED.field,
             ETH_TYPE,
             IPV4_SRC,

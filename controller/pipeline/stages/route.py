@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from controller.flow.actions import Action, DecTtl, Load, Move, SetField
 from controller.flow.fields import (
-    ASKED,
     CAME_IN,
     ETH_DST,
     ETH_SRC,
@@ -214,15 +213,7 @@ def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=view.origin,
             why="nothing is open at this address: no rewrite has led the packet on",
         )
-    for cidr in view.behind_nat:
-        fields = fields_of(cidr)
-        yield emit(
-            "hidden",
-            (*here, ASKED(0), fields.is_it, *prefix(fields.destination, cidr)),
-            origin=view.origin,
-            why="members of this network have no address of their own outside: only rewrites lead to them",
-        )
-    yield emit("outside", here, origin=view.origin, why="no member that the outside may reach has this address")
+    yield emit("absent", here, origin=view.origin, why="no member has this address, and nobody outside is told")
 
 
 ROUTE = Stage(
@@ -230,7 +221,6 @@ ROUTE = Stage(
     purpose="What is sent to the router's MAC goes to the member that has the address, or to the outside.",
     matches=frozenset(
         {
-            ASKED.field,
             ETH_DST,
             ETH_TYPE,
             ICMPV6_CODE,
@@ -271,9 +261,9 @@ ROUTE = Stage(
         "gateway": Priority(600, "anything else for a gateway"),
         "never": Priority(500, "addresses that are not routed"),
         "closed": Priority(450, "addresses of an uplink to which no rewrite led"),
-        "hidden": Priority(400, "from outside to a member behind NAT"),
         "spent": Priority(300, "packets that may not travel further"),
         "member": Priority(200, "the address of a member of a routed network"),
+        "absent": Priority(175, "from outside for no member"),
         "nobody": Priority(150, "any other address of a routed network"),
         "outside": Priority(100, "any other address"),
     },

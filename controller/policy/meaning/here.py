@@ -46,8 +46,8 @@ class Here:
         """
         networks = [self.policy.networks[name] for name in member.networks]
         return (
-            _is_in(address, member.routes)
-            and not any(_is_in(address, network.cidrs) for network in networks)
+            is_in(address, member.routes)
+            and not any(is_in(address, network.cidrs) for network in networks)
             and self.owner(int(address), address.version) is None
             and not (address.is_multicast or address.is_unspecified or address == _TO_ALL)
             and not (address.version == 6 and address.is_link_local)
@@ -58,7 +58,8 @@ class Here:
         return self.policy.defaults.router_mac.value
 
 
-def _is_in(address: Address, cidrs: tuple[Cidr, ...]) -> bool:
+def is_in(address: Address, cidrs: tuple[Cidr, ...]) -> bool:
+    """Whether one of the prefixes holds the address."""
     return any(address in cidr for cidr in cidrs if cidr.version == address.version)
 
 

@@ -6,7 +6,7 @@ from controller.flow.fields import Punt
 from controller.flow.packet import Packet, is_icmp_error
 from controller.policy.meaning.connections import is_ip, is_link_scoped, source_of, target_of
 from controller.policy.meaning.course import Course
-from controller.policy.meaning.here import Here, addresses
+from controller.policy.meaning.here import Here, addresses, is_in
 from controller.policy.meaning.rewriting import led_in, led_out, sources, stateless_source, stood_for
 from controller.policy.meaning.rules import is_link_local, routed_member
 from controller.policy.meaning.uplinks import first_address, is_outside_address, next_hop
@@ -60,13 +60,17 @@ def _refuse_from_member(here: Here, sender: Endpoint, frame: Packet) -> str:
 def route_from_outside(course: Course, uplink: Uplink, frame: Packet) -> None:
     """An IP packet from outside to the uplink's MAC, with a source that may be there."""
     packet, course.known = led_in(course.policy, course.known, uplink, frame)
+    is_led = target_of(packet) != target_of(frame)
+    known = [n for n in course.policy.networks.values() if n.mode is Mode.ROUTED and n.uplink == uplink.name]
+    if not is_led and not any(is_in(target_of(packet), network.cidrs) for network in known):
+        return course.drop(uplink.name, "nothing leads from here to this address")
+    if not _counts_down(course, uplink.name, packet, frame):
+        return None
     found = routed_member(course.policy, target_of(packet))
     if found is None or found[0].name not in course.bindings:
         return course.drop(uplink.name, "it is for no member that is there")
-    is_led = target_of(packet) != target_of(frame)
-    network = found[1]
-    if not is_led and (network.mode is not Mode.ROUTED or network.uplink != uplink.name):
-        return course.drop(uplink.name, f"nothing leads from here to an address in {network.name}")
+    if not is_led and found[1] not in known:
+        return course.drop(uplink.name, f"nothing leads from here to an address in {found[1].name}")
     return _to_member(course, uplink.name, found, packet, sent=frame)
 
 

@@ -221,3 +221,12 @@ def test_examine_goes_from_bytes_to_all_that_can_be_said() -> None:
     assert wrong.problems == (Problem("/rules/0/tier", "there is no tier 'x'", "one of 'default'"),)
     _, stored = apply_change(Stored(0, {}, EMPTY_POLICY), PutPolicy(DOCUMENT))
     assert advise(stored) == ()
+
+
+def test_a_stateless_rewrite_says_what_it_cannot_do() -> None:
+    one = {"name": "one", "network": "dmz", "type": "one_to_one", "address": "198.51.100.9", "to": "www"}
+    assert said(rewrites=[one]) == []
+    ((path, message),) = said(rewrites=[{**one, "stateless": True}])
+    assert path == "/rewrites/one/stateless"
+    assert message.startswith("rewrite 'one' is stateless: ICMP errors from outside do not reach 'www'")
+    assert [path for path, _ in said({"to": "www"}, rewrites=[{**one, "stateless": True}])] == [path]
