@@ -14,6 +14,8 @@ from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
+from controller.flow.fields import ORIGIN_CLASS, ORIGIN_NETWORK, TARGET_CLASS, TARGET_NETWORK, Slice, Term
+from controller.pipeline.ip_fields import TRACKED
 from controller.pipeline.view import NO_CLASSES as NO_NUMBERS
 from controller.pipeline.view import ClassNumbers
 from controller.policy.firewall import Peers
@@ -28,12 +30,26 @@ Key = tuple[int, int, int]
 """A prefix: IP version, length, network address."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Side:
     """Who a rule is about, on one side: the classes, and the networks (by Network.number, 0: the outside)."""
 
     classes: tuple[int, ...]
     networks: tuple[int, ...]
+
+    @cached_property
+    def as_origin(self) -> tuple[tuple[Term, ...], ...]:
+        """The conditions of which one must hold for a tracked packet whose connection somebody of these opened."""
+        return self._terms(ORIGIN_CLASS, ORIGIN_NETWORK)
+
+    @cached_property
+    def as_target(self) -> tuple[tuple[Term, ...], ...]:
+        """Likewise, to whom it was opened."""
+        return self._terms(TARGET_CLASS, TARGET_NETWORK)
+
+    def _terms(self, class_: Slice, network: Slice) -> tuple[tuple[Term, ...], ...]:
+        terms = (*map(class_, self.classes), *map(network, self.networks))
+        return tuple(tuple(sorted((TRACKED, term))) for term in terms)
 
 
 class Named(NamedTuple):

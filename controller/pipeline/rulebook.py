@@ -149,6 +149,7 @@ def view_uplink(policy: Policy, uplink: Uplink, port: int, bridge: BridgeView = 
         known=_inside(network for network in policy.networks.values() if is_known[network.name]),
         hidden=tuple(n.number for n in policy.networks.values() if n.routed and not is_known[n.name]),
         elsewhere=tuple(address for address in addresses if address not in view.addresses()),
+        advertises=bridge.advertises,
     )
 
 
@@ -165,7 +166,6 @@ def _rewritten_at(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
         exchanges=tuple(one for network in networks for one in _exchanges(policy, uplink, network)),
-        advertises=bridge.advertises,
     )
 
 
