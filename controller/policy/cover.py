@@ -124,7 +124,11 @@ class PeerCovers:
             yield self._meaning_endpoint(min(narrow.endpoints))
 
     def _means_all(self, wide: int, endpoints: frozenset[str]) -> bool:
-        return all(wide in self._meaning_endpoint(name) for name in endpoints - self._united[wide].endpoints)
+        united = self._united[wide]
+        others = endpoints - united.endpoints
+        if others and not (united.networks or united.blocks):
+            return False
+        return all(wide in self._meaning_endpoint(name) for name in others)
 
     def _meaning_endpoint(self, name: str) -> frozenset[int]:
         """Those that mean an endpoint wherever it is: by its name, all of its networks, or all of its addresses."""
