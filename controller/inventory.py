@@ -93,11 +93,11 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
 
     def take(chosen: Dpid, place: str) -> int | None:
         """The port, if nobody has it: it has one user, also where several know it by different labels."""
-        seat = known[chosen].ofport(place)
+        seat, users = known[chosen].ofport(place), taken[chosen]
         assert seat is not None
-        if seat in taken[chosen]:
+        if seat in users:
             return None
-        taken[chosen].add(seat)
+        users.add(seat)
         return seat
 
     at_uplink = {name: dpid for dpid, names in before.uplinks.items() for name in names}
@@ -112,7 +112,9 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
         candidates = showing_port(endpoint.host, endpoint.place)
         if not candidates:
             continue
-        chosen = _choose(candidates, known, before.home.get(endpoint.name))
+        chosen = candidates[0]
+        if len(candidates) > 1:
+            chosen = _choose(candidates, known, before.home.get(endpoint.name))
         seat = take(chosen, endpoint.place)
         if seat is None:
             continue

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple
 
+from controller.flow.fields import ORIGIN_CLASS, ORIGIN_NETWORK, TARGET_CLASS, TARGET_NETWORK, Slice, Term
+from controller.pipeline.ip_fields import TRACKED
 from controller.pipeline.view import NO_CLASSES as NO_NUMBERS
 from controller.pipeline.view import ClassNumbers
 from controller.policy.firewall import Peers
 from controller.policy.model import Address, Cidr, Endpoint, Policy
-from controller.policy.peers import Block, ResolvedGroup
+from controller.policy.peers import NOBODY, Block, ResolvedGroup
 
 Atom = str
 """`group:NAME`, `endpoint:NAME` or `cidr:PREFIX`."""
@@ -27,22 +30,48 @@ Key = tuple[int, int, int]
 """A prefix: IP version, length, network address."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Side:
     """Who a rule is about, on one side: the classes, and the networks (by Network.number, 0: the outside)."""
 
     classes: tuple[int, ...]
     networks: tuple[int, ...]
 
+    @cached_property
+    def as_origin(self) -> tuple[tuple[Term, ...], ...]:
+        """The conditions of which one must hold for a tracked packet whose connection somebody of these opened."""
+        return self._terms(ORIGIN_CLASS, ORIGIN_NETWORK)
+
+    @cached_property
+    def as_target(self) -> tuple[tuple[Term, ...], ...]:
+        """Likewise, to whom it was opened."""
+        return self._terms(TARGET_CLASS, TARGET_NETWORK)
+
+    def _terms(self, class_: Slice, network: Slice) -> tuple[tuple[Term, ...], ...]:
+        terms = (*map(class_, self.classes), *map(network, self.networks))
+        return tuple(tuple(sorted((TRACKED, term))) for term in terms)
+
+
+class Named(NamedTuple):
+    """Whom rules name: groups, with what they mean, endpoints and prefixes."""
+
+    groups: tuple[tuple[str, ResolvedGroup], ...] = ()
+    endpoints: frozenset[str] = frozenset()
+    cidrs: frozenset[Cidr] = frozenset()
+
+
+NOBODY_NAMED = Named()
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Who is named, before anybody's address is looked at. of: the groups, endpoints and prefixes that rules name, and
-    what the groups mean. of_endpoint: the atoms that take in an endpoint, wherever it is. by_prefix: those that take in
-    the addresses of a prefix, whoever has them; lengths: the (IP version, length) of these, longest first.
+    """Who is named, before anybody's address is looked at.
+
+    of_endpoint: the atoms that take in an endpoint, wherever it is. by_prefix: those that take in the addresses of a
+    prefix, whoever has them; lengths: the (IP version, length) of these, longest first.
     """
 
-    of: tuple[object, ...] = ()
+    of: Named = NOBODY_NAMED
     of_endpoint: Mapping[str, AtomSet] = field(default_factory=dict)
     by_prefix: Mapping[Key, AtomSet] = field(default_factory=dict)
     lengths: tuple[tuple[int, int], ...] = ()
@@ -139,29 +168,39 @@ def _take(groups: Mapping[str, ResolvedGroup], sides: set[Peers], before: Taken)
     named = sorted({name for side in sides for name in side.groups})
     endpoints = frozenset(name for side in sides for name in side.endpoints)
     cidrs = frozenset(cidr for side in sides for cidr in side.cidrs)
-    of = (tuple((name, groups[name]) for name in named), endpoints, cidrs)
+    of = Named(tuple((name, groups[name]) for name in named), endpoints, cidrs)
     if of == before.of:
         return before
-    held_by: dict[str, set[Atom]] = {}
-    holding: list[tuple[Atom, Block]] = []
-    for name in named:
-        atom = f"group:{name}"
-        for endpoint in groups[name].endpoints:
-            held_by.setdefault(endpoint, set()).add(atom)
-        holding += ((atom, block) for block in groups[name].blocks)
-    for name in endpoints:
-        held_by.setdefault(name, set()).add(f"endpoint:{name}")
-    holding += ((f"cidr:{cidr}", Block((cidr,))) for cidr in cidrs)
+    touched = _touched(of, before.of)
     # Equal sets are one object, so that they are told to be equal at a glance.
     one_of = {atoms: atoms for atoms in before.of_endpoint.values()}
-    of_endpoint: dict[str, AtomSet] = {}
-    for endpoint, atoms in held_by.items():
-        fixed = frozenset(atoms)
-        of_endpoint[endpoint] = one_of.setdefault(fixed, fixed)
+    of_endpoint = dict(before.of_endpoint)
+    members = [(f"group:{name}", group.endpoints) for name, group in of.groups]
+    for name in touched:
+        atoms = frozenset(atom for atom, within in members if name in within)
+        if name in endpoints:
+            atoms |= {f"endpoint:{name}"}
+        if atoms:
+            of_endpoint[name] = one_of.setdefault(atoms, atoms)
+        else:
+            of_endpoint.pop(name, None)
+    holding = [(f"group:{name}", block) for name, group in of.groups for block in group.blocks]
+    holding += ((f"cidr:{cidr}", Block((cidr,))) for cidr in cidrs)
     by_prefix, lengths = _sort_prefixes(holding)
     if by_prefix == before.by_prefix:
         by_prefix, lengths = before.by_prefix, before.lengths
     return Taken(of, of_endpoint, by_prefix, lengths)
+
+
+def _touched(of: Named, before: Named) -> set[str]:
+    """The endpoints that other atoms may take in than before."""
+    old, now = dict(before.groups), dict(of.groups)
+    found = set(of.endpoints ^ before.endpoints)
+    for name in old.keys() | now.keys():
+        was, becomes = old.get(name, NOBODY), now.get(name, NOBODY)
+        if was is not becomes:
+            found |= was.endpoints ^ becomes.endpoints
+    return found
 
 
 def _hold(endpoints: Iterable[Endpoint], taken: Taken, before: Classes) -> dict[str, Held]:

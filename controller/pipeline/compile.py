@@ -249,8 +249,8 @@ def _unit(view: View, before: Unit | None) -> Unit:
         case RealmView():
             return Unit(view, tuple(flow for make, emit in _REALM_STAGES for flow in make(emit, view)))
         case RuleView():
-            known = () if before is None else before.flows
-            return Unit(view, tuple(f for make, emit in _RULE_STAGES for f in make(emit.recalling(known), view)))
+            make, emit = _RULE_STAGES[view.table]
+            return Unit(view, tuple(make(emit.recalling(() if before is None else before.flows), view)))
         case UplinkView():
             return Unit(view, tuple(flow for make, emit in _UPLINK_STAGES for flow in make(emit, view)))
         case never:
@@ -259,5 +259,6 @@ def _unit(view: View, before: Unit | None) -> Unit:
 
 _SHARED_STAGES = [(stage.shared, emit) for stage, emit in EMITTERS if stage.shared is not None]
 _REALM_STAGES = [(stage.realm, emit) for stage, emit in EMITTERS if stage.realm is not None]
+# One for each table of rules, in their order.
 _RULE_STAGES = [(stage.rule, emit) for stage, emit in EMITTERS if stage.rule is not None]
 _UPLINK_STAGES = [(stage.uplink, emit) for stage, emit in EMITTERS if stage.uplink is not None]

@@ -105,10 +105,6 @@ def _merge(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     return tuple(found.values())
 
 
-def _says(flow: Flow, actions: tuple[Action, ...], goto: int | None, origin: str, why: str) -> bool:
-    return flow.actions == actions and flow.goto == goto and flow.origin == origin and flow.why == why
-
-
 class Emit:
     """Makes the flows of one stage, with its numbers filled in and its declaration enforced.
 
@@ -166,15 +162,18 @@ class Emit:
             self._enforce(action)
         number = declared.number + rank
         target = None if goto is None else self.table(goto)
-        made = self._recall()
+        made, said = self._recall(), (target, origin, why)
         for match in matches:
-            terms = _merge(tuple(match))
-            if made:
-                flow = made.pop((number, tuple(sorted(terms))), None)
-                if flow is not None and _says(flow, actions, target, origin, why):
-                    actions = flow.actions  # equal; the next comparison is by identity
-                    yield flow
-                    continue
+            terms = tuple(match)
+            flow = made.pop((number, terms), None)
+            if flow is None:
+                terms = _merge(terms)
+                if made:
+                    flow = made.pop((number, tuple(sorted(terms))), None)
+            if flow is not None and flow.actions == actions and (flow.goto, flow.origin, flow.why) == said:
+                actions = flow.actions  # the next comparison is by identity
+                yield flow
+                continue
             for index, _, _ in terms:
                 if index not in self._matches:
                     raise CompileError(

@@ -23,8 +23,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 R = TypeVar("R")
 
-COMPARISONS = 200_000
-"""How often, in one tier, the services of two rules about the same peers are compared; the rest is not looked at."""
+COMPARISONS = 400_000
+"""How many services and ranges of ports, in one tier, are compared with those of other rules; the rest is not looked
+at."""
 
 
 def advise(policy: Policy) -> tuple[Problem, ...]:
@@ -79,9 +80,11 @@ class Adviser:
             named.update(rule.origin.endpoints, rule.target.endpoints)
         peopled: set[str] = set()
         for endpoint in policy.endpoints.values():
-            peopled.update(endpoint.networks)
-            if endpoint.shared:
+            if len(endpoint.networks) > 1:
                 named.add(endpoint.name)
+                peopled.update(endpoint.networks)
+            else:
+                peopled.add(endpoint.networks[0])
         networks = policy.networks.values()
         deserted = frozenset(n.name for n in networks if n.members is Members.DECLARED and n.name not in peopled)
         endpoints = tuple(policy.endpoints[name] for name in policy.endpoints.keys() & named)
@@ -141,11 +144,12 @@ def _look_for_shadows(within: list[Rule], covers: PeerCovers) -> Iterator[Proble
     left = COMPARISONS
     for rule in within:
         shadow: Rule | None = None
+        cost = 1 + len(rule.service.ports) + len(rule.service.source_ports)
         targets = covers.coverers(rule.target)
         for origin in covers.coverers(rule.origin) & before.keys():
             for target in before[origin].keys() & targets:
                 for earlier in before[origin][target]:
-                    left -= 1
+                    left -= cost
                     if service_covers(earlier.service, rule.service):
                         shadow = earlier if shadow is None or place[earlier.name] < place[shadow.name] else shadow
                         break
@@ -162,8 +166,7 @@ def _look_for_shadows(within: list[Rule], covers: PeerCovers) -> Iterator[Proble
 
 def _look_for_a_way(rule: Rule, places: _Places, networks: Mapping[str, Network]) -> Iterator[Problem]:
     """That what a rule allows can pass somewhere: within a network, or by a router between two, or to the outside."""
-    origins, targets = places.of(rule.origin), places.of(rule.target)
-    if origins is None or targets is None:
+    if places.unknown(rule.origin) or places.unknown(rule.target):
         return
 
     def leads(one: str, other: str) -> bool:
@@ -172,6 +175,9 @@ def _look_for_a_way(rule: Rule, places: _Places, networks: Mapping[str, Network]
             return inner is not None and inner.routed and inner.uplink is not None
         return one == other or (networks[one].routed and networks[other].routed)
 
+    if leads(places.first(rule.origin), places.first(rule.target)):
+        return  # as nearly always where networks have a router
+    origins, targets = places.of(rule.origin), places.of(rule.target)
     if any(leads(one, other) for one in origins for other in targets):
         return
     one, other = min(origins), min(targets)
@@ -192,23 +198,30 @@ class _Places:
     def __init__(self, covers: PeerCovers, endpoints: Mapping[str, Endpoint]) -> None:
         self.endpoints = endpoints
         self._covers = covers
-        self._found: dict[int, set[str] | None] = {}
+        self._found: dict[int, set[str]] = {}
 
-    def of(self, peers: Peers) -> set[str] | None:
-        """Networks, and OUTSIDE; None where only packets tell."""
+    def unknown(self, peers: Peers) -> bool:
+        """Whether only packets tell."""
+        return peers.anybody or bool(self._covers.united(peers).blocks)
+
+    def first(self, peers: Peers) -> str:
+        """One of them."""
+        return next(self._each(peers))
+
+    def of(self, peers: Peers) -> set[str]:
+        """Networks, and OUTSIDE."""
         number = self._covers.number(peers)
         if number not in self._found:
-            self._found[number] = self._look(peers)
+            self._found[number] = set(self._each(peers))
         return self._found[number]
 
-    def _look(self, peers: Peers) -> set[str] | None:
+    def _each(self, peers: Peers) -> Iterator[str]:
         united = self._covers.united(peers)
-        if peers.anybody or united.blocks:
-            return None
-        found = set(united.networks) | ({OUTSIDE} if united.outside else set())
+        yield from united.networks
+        if united.outside:
+            yield OUTSIDE
         for name in united.endpoints:
-            found.update(self.endpoints[name].networks)
-        return found
+            yield from self.endpoints[name].networks
 
 
 def _place(name: str, networks: Mapping[str, Network]) -> str:

@@ -161,12 +161,15 @@ def _union(parts: list[ResolvedGroup]) -> ResolvedGroup:
 def _index_labels(
     endpoints: Iterable[Endpoint], wanted: set[tuple[str, str]]
 ) -> Mapping[tuple[str, str], frozenset[str]]:
-    found: dict[tuple[str, str], list[str]] = {pair: [] for pair in wanted}
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
     if wanted:
         for endpoint in endpoints:
-            for pair in endpoint.labels:
-                if pair in found:
-                    found[pair].append(endpoint.name)
+            alike.setdefault(endpoint.labels, []).append(endpoint.name)
+    found: dict[tuple[str, str], list[str]] = {pair: [] for pair in wanted}
+    for labels, names in alike.items():
+        for pair in labels:
+            if pair in found:
+                found[pair] += names
     return {pair: frozenset(names) for pair, names in found.items()}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.bench import rule_changes
+from tests.bench import rule_changes, rule_swaps, rule_traffic
 from tests.bench.row import Row
 from tests.rig.controller import Refused
 from topologies.netns import NetworkError
@@ -16,6 +16,8 @@ from topologies.netns import NetworkError
 def run() -> Iterator[Row]:
     sections: dict[str, Callable[[], Iterator[Row]]] = {
         "many rules over groups": rule_changes.run,
+        "TCP through rules": rule_traffic.run,
+        "packets while rules change": rule_swaps.run,
     }
     for name, section in sections.items():
         try:

@@ -7,7 +7,7 @@ for its answers, so that each packet of a connection meets the rules that are in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 
@@ -32,11 +32,9 @@ from controller.flow.fields import (
     CtState,
     Field,
     Punt,
-    Slice,
     Term,
 )
 from controller.flow.flow import Flow
-from controller.pipeline.classes import Side
 from controller.pipeline.ip_fields import BY_VERSION, LATER_FRAGMENT, TRACKED, ct_state
 from controller.pipeline.protocols import ICMP, ICMPV6, IPV4, IPV6
 from controller.pipeline.punting import hand_over
@@ -57,12 +55,12 @@ def name_of(table: int | None) -> str:
     return "default" if table is None else f"rules_{table + 1}"
 
 
-def _alternatives(view: RuleView) -> list[list[Terms]]:
-    """For each dimension that the rule restricts, the conditions of which one must hold."""
+def _alternatives(view: RuleView) -> list[Sequence[Terms]]:
+    """For each dimension that the rule restricts, the conditions of which one must hold, each with TRACKED."""
     service = view.rule.service
-    dimensions = [
-        _side(view.origin, ORIGIN_CLASS, ORIGIN_NETWORK),
-        _side(view.target, TARGET_CLASS, TARGET_NETWORK),
+    dimensions: list[Sequence[Terms] | None] = [
+        None if view.origin is None else view.origin.as_origin,
+        None if view.target is None else view.target.as_target,
         _services(service),
     ]
     if service.source_ports:
@@ -70,16 +68,10 @@ def _alternatives(view: RuleView) -> list[list[Terms]]:
     return [dimension for dimension in dimensions if dimension is not None]
 
 
-def _side(side: Side | None, class_: Slice, network: Slice) -> list[Terms] | None:
-    if side is None:
-        return None
-    return [*((class_(number),) for number in side.classes), *((network(number),) for number in side.networks)]
-
-
 def _services(service: Service) -> list[Terms] | None:
     if service.protocol is None:
         return None
-    proto: Terms = (CT_NW_PROTO(service.protocol),)
+    proto: Terms = (TRACKED, CT_NW_PROTO(service.protocol))
     if service.protocol in _IP_VERSION_OF:
         proto = (_IP_VERSION_OF[service.protocol], *proto)
     if service.icmp:
@@ -92,7 +84,8 @@ def _services(service: Service) -> list[Terms] | None:
 def _ports(service: Service, ranges: tuple[PortRange, ...], field: Field) -> list[Terms]:
     assert service.protocol is not None
     proto = CT_NW_PROTO(service.protocol)
-    return [(proto, field(value, mask)) if mask else (proto,) for one in ranges for value, mask in port_masks(one)]
+    masks = (mask for one in ranges for mask in port_masks(one))
+    return [(TRACKED, proto, field(value, mask)) if mask else (TRACKED, proto) for value, mask in masks]
 
 
 def port_masks(ports: PortRange) -> Iterator[tuple[int, int]]:
@@ -108,8 +101,7 @@ def port_masks(ports: PortRange) -> Iterator[tuple[int, int]]:
 
 def _join(parts: tuple[Terms, ...]) -> Terms:
     """All conditions of the parts, each once, with what conntrack's fields need."""
-    terms = tuple(dict.fromkeys(term for part in parts for term in part))
-    return (TRACKED, *terms)
+    return tuple(dict.fromkeys((TRACKED, *(term for part in parts for term in part))))
 
 
 def _rule(index: int, emit: Emit, view: RuleView) -> Iterator[Flow]:
@@ -124,7 +116,6 @@ def _rule(index: int, emit: Emit, view: RuleView) -> Iterator[Flow]:
         return
     number, origin = _conjunction_number(view), view.pointer
     several[0] = [_join((*single, terms)) for terms in several[0]]
-    several[1:] = [[(TRACKED, *terms) for terms in dimension] for dimension in several[1:]]
     for dimension, alternatives in enumerate(several, 1):
         one_of = (Conjunction(number, dimension, len(several)),)
         why = "one of the origins, targets or ports that the rule names"
