@@ -37,20 +37,24 @@ from controller.pipeline.protocols import (
     ARP_REQUEST,
     DHCP_CLIENT,
     DHCP_SERVER,
+    GROUP_BIT,
     ICMPV6,
     IPV4,
     IPV4_BROADCAST,
+    IPV4_MULTICAST,
+    IPV4_MULTICAST_MASK,
     IPV6,
     IPV6_LINK_LOCAL,
     IPV6_LINK_LOCAL_MASK,
     IPV6_MULTICAST,
     IPV6_MULTICAST_MASK,
+    LINK_CONTROL,
     NEIGHBOR_ADVERTISEMENT,
     UDP,
 )
 from controller.pipeline.router_view import RealmView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, CarriedView, MemberView, SenderSet
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, SenderSet, broadcasts_of
 
 _DHCP = (
     ETH_TYPE(IPV4),
@@ -59,6 +63,14 @@ _DHCP = (
     IP_PROTO(UDP),
     UDP_SRC(DHCP_CLIENT),
     UDP_DST(DHCP_SERVER),
+)
+_NOT_ROUTED: tuple[tuple[Term, ...], ...] = (
+    (ETH_DST(GROUP_BIT, GROUP_BIT),),
+    (ETH_TYPE(IPV4), IPV4_DST(IPV4_BROADCAST)),
+    (ETH_TYPE(IPV4), IPV4_DST(IPV4_MULTICAST, IPV4_MULTICAST_MASK)),
+    (ETH_TYPE(IPV6), IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK)),
+    (ETH_TYPE(IPV6), IPV6_DST(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK)),
+    *((ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(kind)) for kind in LINK_CONTROL),
 )
 _DHCP_WHY = "a DHCP client has no address yet (RFC 2131 section 4.1)"
 
@@ -197,9 +209,15 @@ def _routed(emit: Emit, member: MemberView) -> Iterator[Flow]:
 def _from_router(emit: Emit, view: CarriedView) -> Iterator[Flow]:
     """Frames from outside, and what the router itself says, by way of the host that has the uplink."""
     router = view.place.router
-    if router is None or not view.carried.to_uplink:
+    if router is None:
         return
     here = (IN_PORT(view.carried.port), NETWORK(view.network.number), ETH_SRC(router.mac.value))
+    broadcasts = ((ETH_TYPE(IPV4), IPV4_DST(address)) for address in broadcasts_of(view.network))
+    for terms in (*_NOT_ROUTED, *broadcasts):
+        why = "no router passes on what is for many or of one link; it would count as from within the network"
+        yield emit("never", (*here, *terms), origin=view.origin, why=why)
+    if not view.carried.to_uplink:
+        return
     for gateway in router.gateways:
         fields = fields_of(gateway)
         match = (*here, fields.is_it, fields.source(int(gateway)))
@@ -284,6 +302,7 @@ SOURCE_IP = Stage(
     writes=frozenset({SENDER_SET.field}),
     next=("source_nd", "answer", "unsnat"),
     priorities={
+        "never": Priority(400, "as if routed on another host, what no router passes on"),
         "own": Priority(300, "a member with its own address, or without one yet"),
         "full": Priority(270, "a MAC that was neither declared nor learned, on a port that learns"),
         "dhcp": Priority(250, "a member that has no address yet"),
