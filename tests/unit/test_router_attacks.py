@@ -12,10 +12,12 @@ from controller.flow import packet as p
 from controller.flow.fields import Punt
 from controller.mac import Mac
 from controller.policy.firewall import Action, Decision, OnChange
+from controller.policy.meaning import NOTHING_KNOWN
 from controller.policy.model import Pair, Policy
 from controller.policy.rewrites import Forward, Masquerade, OneToOne, Target
 from tests.unit.flows_world import Both
 from tests.unit.meaning_world import (
+    CLIENT_MAC,
     HOP_MAC,
     ROUTER,
     address,
@@ -228,3 +230,36 @@ def test_unused_addresses_of_networks_are_unreachable_and_not_outside() -> None:
     for name, version, target in (("office1", 4, "8.8.8.8"), ("lan1", 6, "2001:db8:9::1")):
         assert both.send(name, ping(name, target, version).with_(nw_ttl=1)) == set()
         assert both.told == {(Punt.TTL_EXCEEDED, "")}
+
+
+# Neighbors
+
+
+def test_nobody_on_a_segment_takes_the_place_of_the_next_router(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many addresses a neighbor says it has."""
+    monkeypatch.setattr("controller.pipeline.stages.outside.NEIGHBORS_MAX", 1)
+    both = Both(world(), NOTHING_KNOWN)
+    claims = [("172.16.200.77", CLIENT_MAC), ("172.16.200.254", HOP_MAC)]
+    for claimed, mac in claims:
+        both.send("wan", p.arp_reply(mac, address(claimed), ROUTER, address(PUBLIC)))
+    six, router = address("2001:db8:ff::77"), address("2001:db8:ff::fe")
+    for claimed6, mac in ((six, CLIENT_MAC), (router, HOP_MAC)):
+        told = p.neighbor_advertisement((mac, ROUTER), (claimed6, address("2001:db8:ff::1")), claimed6, mac)
+        both.send("wan", told.with_(nw_ttl=255))
+    assert both.send("lan1", between("lan1", "8.8.8.8")) == {"wan"}
+    assert both.send("lan1", ping("lan1", "2001:db8:8::1", 6)) == {"wan"}
+
+
+@pytest.mark.parametrize("mac", [0, p.BROADCAST, 0x01005E0000FB])
+def test_nobody_has_a_mac_that_is_none(mac: int) -> None:
+    both = Both(world(), NOTHING_KNOWN)
+    hop, own = address("172.16.200.254"), address(PUBLIC)
+    both.send("wan", p.arp_reply(HOP_MAC, hop, ROUTER, own))
+    for operation in (1, 2):
+        frame = p.arp_reply(HOP_MAC, hop, ROUTER, own).with_(arp_op=operation, arp_sha=mac)
+        assert both.send("wan", frame) == set()
+    told = p.neighbor_advertisement((HOP_MAC, ROUTER), (address("2001:db8:ff::fe"), 1), address("2001:db8:ff::fe"), mac)
+    assert both.send("wan", told.with_(nw_ttl=255)) == set()
+    assert both.send("lan1", between("lan1", "8.8.8.8")) == {"wan"}
+    assert both.sent.eth_dst == HOP_MAC
+    assert both.send("lan1", ping("lan1", "2001:db8:8::1", 6)) == set(), "that neighbor is not known"

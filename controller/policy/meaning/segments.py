@@ -78,6 +78,10 @@ def _hear_neighbor(course: Course, uplink: Uplink, frame: Packet, mac: int) -> N
         return course.drop(uplink.name, "this is no ARP request or reply about Ethernet and IPv4")
     if _is_discovery(frame) and frame.get("nw_ttl") not in (0, _ON_THE_LINK):
         return course.drop(uplink.name, "it comes from beyond the segment")
+    if frame.get("arp_sha") >> 40 & 1 or (frame.eth_type == ETH_ARP and not frame.get("arp_sha")):
+        return course.drop(uplink.name, "nobody has this MAC")
+    if (frame.get("nd_sll") | frame.get("nd_tll")) >> 40 & 1:
+        return course.drop(uplink.name, "nobody has this MAC")
     said = _said(frame)
     if said is not None and any(said[0] in attached.network for attached in uplink.addresses):
         course.known = course.known.with_neighbor(uplink.name, *said)
