@@ -23,6 +23,7 @@ from controller.pipeline.segment import (
     Parts,
     Seat,
     Segment,
+    beside_of,
     make_segment,
     seat_of,
     shared_member,
@@ -173,10 +174,12 @@ def _is_same(before: MadeOf, now: MadeOf) -> bool:
     if any(old.endpoints.get(name) is not policy.endpoints[name] for name in ports):
         return False
     networks = {network for name in ports for network in policy.endpoints[name].networks}
-    # What a router on another host may not speak for depends on networks that need not be here.
-    routers = (one for ways in carriers.values() for carrier in ways if carrier.routers for one in carrier.routers)
-    networks.update(network for one in routers for network in one.networks)
-    return all(old.networks.get(name) is policy.networks[name] for name in networks)
+    if any(old.networks.get(name) is not policy.networks[name] for name in networks):
+        return False
+    # What a router may not speak for depends on networks and members that need not be here.
+    routers = [policy.endpoints[name] for name in ports if policy.endpoints[name].routes]
+    routers += [one for ways in carriers.values() for carrier in ways if carrier.routers for one in carrier.routers]
+    return all(old.endpoints.get(one.name) is one and beside_of(old, one) == beside_of(policy, one) for one in routers)
 
 
 def _reached(policy: Policy, here: Collection[str], uplinks: Mapping[str, int]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from types import MappingProxyType
 
 from controller.flow.flow import Flow
@@ -113,7 +114,7 @@ def seat_of(policy: Policy, endpoint: Endpoint, port: int, book: Rulebook) -> Se
     shared = None
     if clones(endpoint):
         shared = shared_member(endpoint, port, (policy.networks[name] for name in endpoint.networks))
-    return Seat(endpoint, port, shared, False, book.classes.of(endpoint.name), _beside(policy, endpoint))
+    return Seat(endpoint, port, shared, False, book.classes.of(endpoint.name), beside_of(policy, endpoint))
 
 
 def shared_member(endpoint: Endpoint, port: int, networks: Iterable[Network]) -> SharedMember:
@@ -122,10 +123,17 @@ def shared_member(endpoint: Endpoint, port: int, networks: Iterable[Network]) ->
     return SharedMember(endpoint.name, port, tuple(seated))
 
 
-def _beside(policy: Policy, endpoint: Endpoint) -> tuple[Cidr, ...]:
+def beside_of(policy: Policy, endpoint: Endpoint) -> tuple[Cidr, ...]:
+    """Where the members of a router's own networks are; nothing of an endpoint that is no router."""
     if not endpoint.routes:
         return ()
-    return tuple(dict.fromkeys(cidr for name in endpoint.networks for cidr in policy.networks[name].cidrs))
+    return tuple(dict.fromkeys(cidr for name in endpoint.networks for cidr in _occupied(policy, name)))
+
+
+def _occupied(policy: Policy, network: str) -> tuple[Cidr, ...]:
+    """Where the members of a network are: in its prefixes, or without any at their addresses."""
+    members = policy.members[network]
+    return policy.networks[network].cidrs or tuple(ip_network(ip) for member in members for ip in member.ips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,7 @@ class Parts:
         if book.classes.numbers:
             remote = tuple(book.classes.of(one.name) for carrier in self.carriers for one in carrier.members)
         cloned = tuple(self.shared[one.name] for carrier in self.carriers for one in carrier.clones)
-        beside = tuple(_beside(policy, one) for carrier in self.carriers for one in carrier.routers)
+        beside = tuple(beside_of(policy, one) for carrier in self.carriers for one in carrier.routers)
         return (self.local, self.carriers, cloned, self.place, remote, beside)
 
 
@@ -156,7 +164,7 @@ def make_segment(policy: Policy, book: Rulebook, parts: Parts, before: Segment |
     if before is not None and before.made_of == made_of:
         return before
     remote = (
-        Seat(one, carrier.port, parts.shared.get(one.name), True, book.classes.of(one.name), _beside(policy, one))
+        Seat(one, carrier.port, parts.shared.get(one.name), True, book.classes.of(one.name), beside_of(policy, one))
         for carrier in parts.carriers
         for one in carrier.members
     )

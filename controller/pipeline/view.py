@@ -120,8 +120,8 @@ class Place:
 
     @property
     def leaves_by(self) -> WayOut | None:
-        """The uplink on this bridge by which members' packets leave under their own addresses, if they do."""
-        if self.router is None or self.router.nat or self.router.translates:
+        """The uplink on this bridge at which members are known under their own addresses, if they are."""
+        if self.router is None or self.router.nat:
             return None
         way_out = self.router.way_out
         return way_out if way_out is not None and way_out.here else None
@@ -134,7 +134,7 @@ class MemberView:
     """An endpoint in one of its networks, on the port where it was observed.
 
     place: how its network is judged and routed. classes: (IP version, address) -> which rules name it, where any does.
-    beside: prefixes of its other networks.
+    beside: where the members of its networks are, if it is a router.
 
     port: its ofport. mac: None where the switch learns. ipv4, ipv6: its declared addresses in this network as integers,
     the link-local address of its MAC among them where it has any IPv6. tag: the VID on its port, None: plain frames.

@@ -23,8 +23,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 R = TypeVar("R")
 
-COMPARISONS = 200_000
-"""How often, in one tier, the services of two rules about the same peers are compared; the rest is not looked at."""
+COMPARISONS = 400_000
+"""How many services and ranges of ports, in one tier, are compared with those of other rules; the rest is not looked
+at."""
 
 
 def advise(policy: Policy) -> tuple[Problem, ...]:
@@ -143,11 +144,12 @@ def _look_for_shadows(within: list[Rule], covers: PeerCovers) -> Iterator[Proble
     left = COMPARISONS
     for rule in within:
         shadow: Rule | None = None
+        cost = 1 + len(rule.service.ports) + len(rule.service.source_ports)
         targets = covers.coverers(rule.target)
         for origin in covers.coverers(rule.origin) & before.keys():
             for target in before[origin].keys() & targets:
                 for earlier in before[origin][target]:
-                    left -= 1
+                    left -= cost
                     if service_covers(earlier.service, rule.service):
                         shadow = earlier if shadow is None or place[earlier.name] < place[shadow.name] else shadow
                         break

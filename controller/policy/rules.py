@@ -129,6 +129,12 @@ UPLINK_VERSION = Rule("uplink {uplink} has no IPv{version} address", "give it on
 OF_OTHER_UPLINK = Rule(
     "{address} belongs to uplink {other}, and the network is at uplink {uplink}", "choose an address of its own uplink"
 )
+OUTSIDE_VIA = Rule(
+    "{address} is the next router of a route of uplink {uplink}", "choose an address that nobody outside has"
+)
+OUTSIDE_END = Rule(
+    "{address} is the network or the broadcast address of {cidr} at uplink {uplink}", "choose an address between them"
+)
 MASQUERADED = Rule(
     "{address} is the source that many have at uplink {uplink}, so that it cannot lead to one",
     "choose another address, or forward single ports of it",

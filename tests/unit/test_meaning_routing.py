@@ -142,7 +142,9 @@ def test_the_gateway_is_known_by_arp_and_neighbor_discovery_and_answers_pings() 
     asked = ip("2001:db8:1::fe")
     for change in ({}, {"eth_dst": ROUTER, "ipv6_dst": asked}):
         assert play.send("lan1", p.neighbor_solicitation(me, address("lan1", 6), asked, me).with_(**change)) == {"lan1"}
-        assert play.sent == p.neighbor_advertisement((ROUTER, me), (asked, address("lan1", 6)), asked, ROUTER)
+        assert play.sent == p.neighbor_advertisement((ROUTER, me), (asked, address("lan1", 6)), asked, ROUTER).with_(
+            nd_reserved=0xE0000000
+        )
     echo = p.ipv4_icmp((me, ROUTER), (mine, gateway))
     assert play.send("lan1", echo.with_(nw_ttl=1)) == {"lan1"}
     assert play.sent == p.ipv4_icmp((ROUTER, me), (gateway, mine), 0).with_(nw_ttl=64)
@@ -342,7 +344,9 @@ def test_the_switch_answers_for_outside_addresses_on_the_segment() -> None:
     assert play.send("private", p.arp_request(CLIENT_MAC, client, ip(PUBLIC))) == set()
     six, asked = ip("2001:db8:ff::77"), ip("2001:db8:ff::1")
     assert play.send("wan", p.neighbor_solicitation(CLIENT_MAC, six, asked, CLIENT_MAC)) == {"wan"}
-    assert play.sent == p.neighbor_advertisement((ROUTER, CLIENT_MAC), (asked, six), asked, ROUTER)
+    assert play.sent == p.neighbor_advertisement((ROUTER, CLIENT_MAC), (asked, six), asked, ROUTER).with_(
+        nd_reserved=0xE0000000
+    )
     assert ("wan", ip_address("2001:db8:ff::77")) in play.known.neighbors
 
 

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 
 from controller.flow import packet as p
-from controller.policy.firewall import Action, Decision
-from controller.policy.rewrites import Forward, OneToOne, Target
+from controller.flow.fields import Punt
+from controller.mac import Mac
+from controller.policy.firewall import Action, Decision, OnChange
+from controller.policy.model import Pair, Policy
+from controller.policy.rewrites import Forward, Masquerade, OneToOne, Target
 from tests.unit.flows_world import Both
-from tests.unit.meaning_world import address, between, from_outside, ping, rule, world
+from tests.unit.meaning_world import (
+    HOP_MAC,
+    ROUTER,
+    address,
+    between,
+    error,
+    eth,
+    from_outside,
+    ping,
+    rule,
+    turned,
+    world,
+)
 
 OPEN = {"inter_network": Decision.ALLOW}
 PUBLIC = "172.16.200.1"
@@ -81,3 +97,134 @@ def test_nobody_outside_is_told_which_addresses_are_unused() -> None:
     for target in ("10.1.0.77", "10.3.0.77", "10.4.0.77", "172.16.200.50", "8.8.4.4"):
         assert both.send("wan", from_outside("8.8.8.8", target)) == set()
         assert both.told == set()
+
+
+# Addresses that mean something on one link only
+
+
+def test_a_link_local_sender_is_not_routed() -> None:
+    both = Both(world())
+    frame = p.ipv6_udp((eth("lan1", "lan1")[0], ROUTER), (address("lan1", 6), address("office1", 6)), (1, 1))
+    assert both.send("lan1", frame) == set(), "inter_network is drop"
+    local = int(Mac(eth("lan1", "lan1")[0]).link_local)
+    assert both.send("lan1", frame.with_(ipv6_src=local)) == set()
+    assert both.send("lan1", frame.with_(ipv6_src=local, ipv6_dst=address("2001:db8:8::1"))) == set()
+
+
+@pytest.mark.parametrize("target", ["224.0.0.251", "255.255.255.255", "10.1.0.255"])
+def test_what_is_for_many_stays_in_its_network_whatever_its_mac(target: str) -> None:
+    frame = between("lan1", "lan2").with_(ip_dst=address(target))
+    for to in (frame.eth_dst, p.BROADCAST):
+        closed = Both(world(intra_network=Decision.DROP))
+        assert closed.send("lan1", frame.with_(eth_dst=to)) == set(), "it is no way out of the network"
+        assert Both(world()).send("lan1", frame.with_(eth_dst=to)) == {"lan2"}
+    assert Both(world()).send("lan1", frame.with_(eth_dst=ROUTER)) == set()
+
+
+def test_one_member_asked_by_a_broadcast_frame_answers() -> None:
+    both = Both(world(rule(Action.ALLOW, "lan1", "lan2"), rule(Action.DROP, "lan")))
+    frame = between("lan1", "lan2")
+    assert both.send("lan1", frame.with_(eth_dst=p.BROADCAST)) == {"lan2"}
+    assert both.send("lan2", turned(frame)) == {"lan1"}
+    assert both.send("lan2", turned(frame).with_(udp_dst=9)) == set()
+
+
+def test_the_gateway_of_another_network_is_nobody() -> None:
+    both = Both(world(**OPEN))
+    for target in ("10.2.0.254", "10.3.0.254"):
+        for frame in (ping("lan1", target), between("lan1", target), between("lan1", target).with_(nw_ttl=1)):
+            assert both.send("lan1", frame) == set()
+            assert both.told == set()
+
+
+# Connections that are kept
+
+
+def kept(origin: str, target: str, **more: Any) -> Policy:
+    return world(rule(Action.ALLOW, origin, target, on_change=OnChange.KEEP), **more)
+
+
+def test_a_connection_that_is_kept_keeps_its_outside_address_too() -> None:
+    both = Both(kept("dmz", "outside"))
+    ask = between("web1", "8.8.8.8")
+    assert both.send("web1", ask) == {"wan"}
+    there = turned(both.sent)
+    assert both.send("wan", there) == {"web1"}
+    for policy in (both.policy, world(rule(Action.DROP))):
+        both.policy = policy
+        assert both.send("web1", ask) == {"wan"}
+        assert both.sent.get("ip_src") == address(PUBLIC)
+        assert both.send("wan", there) == {"web1"}
+        told = error(turned(there), "192.0.2.7", 3, 4).with_(eth_src=HOP_MAC, eth_dst=ROUTER)
+        assert both.send("wan", told) == {"web1"}, "the errors of a connection go with it"
+    assert both.send("web1", between("web1", "8.8.8.8", (1001, 80))) == set()
+
+
+def test_a_hairpin_that_is_kept_goes_by_the_outside_address() -> None:
+    both = Both(kept("lan", "dmz", rewrites=(FORWARD,)))
+    ask = between("lan1", PUBLIC, (5000, 8800))
+    assert both.send("lan1", ask) == {"web1"}
+    assert both.send("web1", turned(both.sent)) == {"lan1"}
+    both.policy = world(rule(Action.DROP), rewrites=(FORWARD,))
+    assert both.send("lan1", ask) == {"web1"}
+    assert both.sent.get("ip_src") == address(PUBLIC)
+
+
+# Rewrites
+
+
+def test_errors_of_both_ends_find_their_way_through_a_hairpin() -> None:
+    both = Both(world(rewrites=(FORWARD,), pairs=(Pair("lan", "dmz", Decision.ALLOW),)))
+    both.send("lan1", between("lan1", PUBLIC, (5000, 8800)))
+    asked = both.sent
+    assert both.send("web1", error(asked).with_(eth_src=eth("web1", "web1")[0], eth_dst=ROUTER)) == {"lan1"}
+    assert both.sent.get("ip_src") == address(PUBLIC)
+    assert both.send("web1", turned(asked)) == {"lan1"}
+    assert both.send("lan1", error(both.sent)) == {"web1"}
+    assert both.sent.inner == turned(asked).with_(eth_src=0, eth_dst=0), "as web1 has sent it"
+
+
+def test_who_has_an_outside_address_without_state_answers_members_from_there() -> None:
+    one = OneToOne("one", "dmz", ip_address("172.16.200.8"), Target("web2"), stateless=True)
+    both = Both(world(rewrites=(one,), pairs=(Pair("lan", "dmz", Decision.ALLOW),)))
+    assert both.send("lan1", between("lan1", "172.16.200.8")) == {"web2"}
+    assert both.sent.get("ip_src") == address(PUBLIC)
+    assert both.send("web2", turned(both.sent)) == {"lan1"}
+    assert both.sent.get("ip_src") == address("172.16.200.8")
+    assert both.send("lan1", between("lan1", "web2")) == {"web2"}
+    assert both.send("web2", turned(both.sent)) == {"lan1"}
+    assert both.sent.get("ip_src") == address("web2")
+
+
+def test_who_is_known_outside_under_two_addresses_answers_from_the_one_that_was_asked() -> None:
+    both = Both(world(rewrites=(Masquerade("out", "lan"),)))
+    assert both.send("wan", from_outside("8.8.8.8", "lan1")) == {"lan1"}
+    assert both.send("lan1", turned(both.sent)) == {"wan"}
+    assert both.sent.get("ip_src") == address("lan1")
+    assert both.send("lan1", between("lan1", "8.8.8.8")) == {"wan"}
+    assert both.sent.get("ip_src") == address(PUBLIC)
+
+
+# Members that are routers of their own
+
+
+def test_a_router_does_not_speak_for_members_of_a_network_without_prefixes() -> None:
+    policy = world()
+    green = replace(policy.networks["green"], cidrs=())
+    both = Both(replace(policy, networks={**policy.networks, "green": green}))
+    frame = p.ipv4_udp(eth("fw", "green1"), (address("192.0.2.1"), address("green1")), (5, 5))
+    assert both.send("fw", frame) == {"green1"}
+    assert both.send("fw", frame.with_(ip_src=address("green2"))) == set()
+    assert both.send("green1", turned(frame).with_(ip_dst=address("green2"))) == set()
+
+
+def test_unused_addresses_of_networks_are_unreachable_and_not_outside() -> None:
+    both = Both(world(**OPEN))
+    for target in ("10.1.0.77", "10.2.0.77", "10.3.0.77"):
+        assert both.send("lan1", between("lan1", target)) == set()
+        assert both.told == {(Punt.UNREACHABLE, "")}
+        assert both.send("lan1", between("lan1", target).with_(nw_ttl=1)) == set()
+        assert both.told == {(Punt.TTL_EXCEEDED, "")}
+    for name, version, target in (("office1", 4, "8.8.8.8"), ("lan1", 6, "2001:db8:9::1")):
+        assert both.send(name, ping(name, target, version).with_(nw_ttl=1)) == set()
+        assert both.told == {(Punt.TTL_EXCEEDED, "")}

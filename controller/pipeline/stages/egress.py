@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.flow.fields import (
+    ADMITTED,
+    ANSWERING,
     ARP_OP,
     ARP_TPA,
     ETH_DST,
@@ -126,22 +128,23 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         why = "the member is a router, and the target is behind it"
         yield emit("beyond", match, goto="deliver", origin=member.origin, why=why)
     if member.endpoint.routes:
-        for cidr in (*member.network.cidrs, *member.beside, *NOBODYS):
+        for cidr in (*member.beside, *NOBODYS):
             fields = fields_of(cidr)
             match = (*here, fields.is_it, *prefix(fields.destination, cidr))
             yield emit("inside", match, origin=member.origin, why="a router's own networks are not behind it")
-    if member.leaves_by is not None:
+    if member.leaves_by is not None and member.router is not None:
+        uplink = (OUT_PORT(member.leaves_by.port), NETWORK(member.leaves_by.uplink))
         for version, addresses in ((4, member.ipv4), (6, member.ipv6)):
             fields = BY_VERSION[version]
             for address in addresses:
-                match = (OUT_PORT(member.leaves_by.port), NETWORK(member.leaves_by.uplink), fields.is_it)
-                yield emit(
-                    "own",
-                    (*match, fields.source(address)),
-                    goto="deliver",
-                    origin=member.origin,
-                    why="the member is known outside under its own address",
-                )
+                leaving = (*uplink, fields.is_it, fields.source(address))
+                if not member.router.translates:
+                    why = "the member is known outside under its own address"
+                    yield emit("own", leaving, goto="deliver", origin=member.origin, why=why)
+                    continue
+                for term in (ANSWERING(1), ADMITTED(1)):
+                    why = "who asked the member under its own address is answered from there"
+                    yield emit("own", (*leaving, term), goto="deliver", origin=member.origin, why=why)
 
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
@@ -195,6 +198,8 @@ EGRESS = Stage(
     purpose="A frame is handed to a member only if it is for that member's MAC and addresses, or for all.",
     matches=frozenset(
         {
+            ADMITTED.field,
+            ANSWERING.field,
             ARP_OP,
             ARP_TPA,
             ETH_DST,

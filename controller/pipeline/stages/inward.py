@@ -89,7 +89,7 @@ def _dnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
         yield emit(
             "other",
             _for(view, address),
-            (Ct(DNAT_ZONE, emit.table("route"), nat=Nat()),),
+            (Load(DNATED, 1), Ct(DNAT_ZONE, emit.table("route"), nat=Nat())),
             origin=view.origin,
             why="an ICMP error may be about a connection that was led to a member",
         )

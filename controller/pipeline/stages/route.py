@@ -82,6 +82,8 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
     ):
         match = (to_router, fields.is_it, fields.destination(value, mask))
         yield emit("never", match, origin="", why="this address means something on its own link only")
+    from_link = (to_router, ETH_TYPE(IPV6), IPV6_SRC(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK))
+    yield emit("never", from_link, origin="", why="this sender is somebody on its own link only")
     for kind in LINK_CONTROL:
         control = (to_router, ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(kind))
         yield emit("never", control, origin="", why="messages of the link are no rule's, and so stay on it")
@@ -112,6 +114,13 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     here = (NETWORK(view.network.number), ETH_DST(router.mac.value))
     for gateway in router.gateways:
         yield from _gateway(emit, view, router, gateway)
+        fields = fields_of(gateway)
+        yield emit(
+            "closed",
+            (ETH_DST(router.mac.value), fields.is_it, fields.destination(int(gateway))),
+            origin=view.origin,
+            why="this is the router's address in one network, and in others nobody's",
+        )
     for fields in BY_VERSION.values():
         match = (*here, fields.is_it)
         way_out = router.way_out
@@ -229,6 +238,7 @@ ROUTE = Stage(
             ICMP_TYPE,
             IPV4_DST,
             IPV6_DST,
+            IPV6_SRC,
             IP_PROTO,
             NETWORK.field,
             NW_TTL,
@@ -260,7 +270,7 @@ ROUTE = Stage(
         "echo": Priority(700, "an echo request to a gateway"),
         "gateway": Priority(600, "anything else for a gateway"),
         "never": Priority(500, "addresses that are not routed"),
-        "closed": Priority(450, "addresses of an uplink to which no rewrite led"),
+        "closed": Priority(450, "gateways of other networks, and addresses of an uplink to which no rewrite led"),
         "spent": Priority(300, "packets that may not travel further"),
         "member": Priority(200, "the address of a member of a routed network"),
         "absent": Priority(175, "from outside for no member"),

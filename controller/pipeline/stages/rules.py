@@ -15,12 +15,14 @@ from controller.flow.actions import Action as FlowAction
 from controller.flow.actions import Conjunction, Load
 from controller.flow.fields import (
     CONJ_ID,
+    CT_MARK,
     CT_NW_PROTO,
     CT_STATE,
     CT_TP_DST,
     CT_TP_SRC,
     ETH_TYPE,
     KEEP,
+    KEPT,
     ORIGIN_CLASS,
     ORIGIN_NETWORK,
     PUNTED,
@@ -35,6 +37,7 @@ from controller.flow.flow import Flow
 from controller.pipeline.ip_fields import TRACKED, ct_state
 from controller.pipeline.protocols import ICMP, ICMPV6, IPV4, IPV6
 from controller.pipeline.punting import hand_over
+from controller.pipeline.router_view import RealmView
 from controller.pipeline.rule_view import RANKS, RULE_TABLES, RuleView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.policy.firewall import Action, OnChange, PortRange, Service
@@ -156,6 +159,17 @@ def _decision(view: RuleView) -> tuple[tuple[FlowAction, ...], str | None, str]:
             return (), name_of(view.table + 1), "the rule looks on, and the next one decides"
 
 
+def _first(emit: Emit, _: RealmView) -> Iterator[Flow]:
+    for state in (CtState.EST, CtState.REL):
+        yield emit(
+            "kept",
+            (ct_state(state, CtState.INV), KEPT(1)),
+            goto="undnat",
+            origin="",
+            why="the rule that allowed the connection lets it go on to its end",
+        )
+
+
 def _stage(index: int) -> Stage:
     following = tuple(name_of(table) for table in range(index + 1, RULE_TABLES))
 
@@ -168,6 +182,7 @@ def _stage(index: int) -> Stage:
         matches=frozenset(
             {
                 CONJ_ID,
+                CT_MARK,
                 CT_NW_PROTO,
                 CT_STATE,
                 CT_TP_DST,
@@ -180,10 +195,14 @@ def _stage(index: int) -> Stage:
             }
         ),
         writes=frozenset({KEEP.field, PUNTED.field}),
-        next=(*following, "default", "commit"),
-        priorities={"rule": Priority(1, "a rule, each at a priority of its own, in their order", RANKS)},
+        next=(*following, "default", "commit", "undnat"),
+        priorities={
+            "kept": Priority(RANKS + 1, "connections that stay, whatever rules say now"),
+            "rule": Priority(1, "a rule, each at a priority of its own, in their order", RANKS),
+        },
         miss=Miss("no rule of this table is about the connection", goto=(*following, "default")[0]),
         punts=True,
+        realm=_first if index == 0 else None,
         rule=rule,
     )
 

@@ -41,6 +41,8 @@ from controller.pipeline.protocols import (
     IPV4,
     IPV4_BROADCAST,
     IPV6,
+    IPV6_LINK_LOCAL,
+    IPV6_LINK_LOCAL_MASK,
     IPV6_MULTICAST,
     IPV6_MULTICAST_MASK,
     NEIGHBOR_ADVERTISEMENT,
@@ -155,7 +157,7 @@ def _beyond(emit: Emit, member: MemberView, here: tuple[Term, ...]) -> Iterator[
             why="the network's own router serves members, not what is behind them",
         )
     if member.endpoint.routes:
-        for cidr in (*member.network.cidrs, *member.beside, *NOBODYS):
+        for cidr in (*member.beside, *NOBODYS):
             fields = fields_of(cidr)
             yield emit(
                 "inside",
@@ -186,6 +188,8 @@ def _routed(emit: Emit, member: MemberView) -> Iterator[Flow]:
         match = (*here, ETH_TYPE(IPV4), IPV4_SRC(ip))
         yield emit("own", match, goto="unsnat", origin=member.origin, why=why)
     for ip in member.ipv6:
+        if ip & IPV6_LINK_LOCAL_MASK == IPV6_LINK_LOCAL:
+            continue
         match = (*here, ETH_TYPE(IPV6), IPV6_SRC(ip))
         yield emit("own", match, goto="source_nd", origin=member.origin, why=why)
 

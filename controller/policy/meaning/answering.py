@@ -18,6 +18,8 @@ from controller.flow.packet import (
 )
 from controller.policy.meaning.here import Here
 
+BY_ROUTER: Final = SOLICITED_OVERRIDE | 1 << 31
+"""With the R flag: the sender is a router (RFC 4861 section 4.4)."""
 ARP_REQUEST: Final = 1
 ARP_REPLY: Final = 2
 _ECHO_REQUEST: Final = 8
@@ -35,7 +37,7 @@ def answer(here: Here, frame: Packet) -> Packet | None:
         if owner and owner.mac:
             return told_by_arp(frame, owner.mac.value)
     if is_answerable_solicitation(frame) and here.is_gateway(frame.get("nd_target"), 6) and here.advertises:
-        return advertised(frame, here.router_mac)
+        return advertised(frame, here.router_mac, BY_ROUTER)
     if asks_neighbor(frame):
         owner = here.owner(frame.get("nd_target"), 6)
         if owner and owner.mac and here.advertises:
@@ -73,11 +75,11 @@ def asks_neighbor(frame: Packet) -> bool:
     return is_answerable_solicitation(frame) and frame.is_multicast
 
 
-def advertised(solicitation: Packet, mac: int) -> Packet:
+def advertised(solicitation: Packet, mac: int, flags: int = SOLICITED_OVERRIDE) -> Packet:
     """The advertisement to the asker: what is asked for is at this MAC."""
     asked, asker = solicitation.get("nd_target"), solicitation.get("ipv6_src")
     told = solicitation.with_(eth_src=mac, eth_dst=solicitation.eth_src, ipv6_src=asked, ipv6_dst=asker)
-    told = told.with_(icmpv6_type=ADVERT, nd_reserved=SOLICITED_OVERRIDE)
+    told = told.with_(icmpv6_type=ADVERT, nd_reserved=flags)
     return told.with_(nd_options_type=TLL_OPTION, nd_tll=mac)
 
 

@@ -79,7 +79,7 @@ class Course:
         if connection is not None and is_answer and not is_error:
             connection = Connection(connection.keep, answered=True)
             self.known = self.known.with_connection(realm, opened, connection)
-        if connection is not None and connection.answered and connection.keep:
+        if connection is not None and connection.keep and (connection.answered or is_error):
             return True
         decided = decide(self.policy, opened, *parties(self.policy, network, opened))
         if decided.decision is not Decision.ALLOW:

@@ -42,13 +42,13 @@ class Here:
     def is_beyond(self, member: Endpoint, address: Address) -> bool:
         """Whether an address is reached through a member that is a router of its own.
 
-        Not if it is of a network that the member is in, of another member here, for the link only, or for many.
+        Not if it is of a network that the member is in or of another member there, for the link only, or for many.
         """
         networks = [self.policy.networks[name] for name in member.networks]
         return (
             is_in(address, member.routes)
             and not any(is_in(address, network.cidrs) for network in networks)
-            and self.owner(int(address), address.version) is None
+            and not any(address in ips_in(one, n) for n in networks for one in self.policy.members[n.name])
             and not (address.is_multicast or address.is_unspecified or address == _TO_ALL)
             and not (address.version == 6 and address.is_link_local)
         )

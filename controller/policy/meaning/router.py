@@ -139,16 +139,18 @@ def _hairpinned(course: Course, uplink: Uplink, network: Network, packet: Packet
 
 def _to_outside(course: Course, here: Here, frame: Packet) -> None:
     policy, network = course.policy, here.network
+    if not _counts_down(course, network.name, frame, frame):
+        return None
+    if any(is_in(target_of(frame), each.cidrs) for each in policy.networks.values() if each.routed):
+        return _unreachable(course, here, frame, "no member that is there has the address, and it is one of a network")
     if network.uplink is None:
         return _unreachable(course, here, frame, "nobody has the address, and there is no uplink")
     uplink = policy.uplinks[network.uplink]
     if uplink.name not in course.uplinks:
-        return course.drop(network.name, f"uplink {uplink.name} is on no port")
+        return _unreachable(course, here, frame, f"uplink {uplink.name} is on no port")
     hop = next_hop(uplink, target_of(frame))
     if hop is None:
         return _unreachable(course, here, frame, f"uplink {uplink.name} has no route to it")
-    if not _counts_down(course, network.name, frame, frame):
-        return None
     mac = uplink.mac or policy.defaults.router_mac
     packet = _counted(frame).with_(eth_src=mac.value)
     if not course.admit(network, packet):

@@ -11,6 +11,7 @@ from controller.mac import Mac
 from controller.policy.meaning.answering import (
     ARP_REPLY,
     ARP_REQUEST,
+    BY_ROUTER,
     advertised,
     is_answerable_solicitation,
     is_arp_request,
@@ -107,7 +108,7 @@ def _answer(course: Course, uplink: Uplink, frame: Packet, mac: int) -> Packet |
         told = told_by_arp(frame, mac)
     elif is_answerable_solicitation(frame) and course.advertises:
         asked = IPv6Address(frame.get("nd_target"))
-        told = advertised(frame, mac)
+        told = advertised(frame, mac, BY_ROUTER)
     else:
         return None
     on_segment = any(asked in attached.network for attached in uplink.addresses)
