@@ -54,6 +54,8 @@ from controller.policy.model import Cidr
 
 NEIGHBORS_MAX = 4096
 """How many neighbors an uplink may have."""
+ROUTER_MAX = 2
+"""There is one flow for it; where as many as the limit stand, Open vSwitch gives none of them another MAC."""
 NEIGHBOR_IDLE_S = 600
 """A neighbor that is neither heard of nor written to for so long is forgotten."""
 NEIGHBOR_PRIORITY = 100
@@ -67,7 +69,7 @@ def _learn(emit: Emit, view: UplinkView, hop: Slice, address: Field, mac: Field,
         cookie=content_cookie(OWNER_LEARNED, told),
         priority=NEIGHBOR_PRIORITY,
         hard_timeout_s=0,
-        limit=NEIGHBORS_MAX if router is None else 1,
+        limit=NEIGHBORS_MAX if router is None else ROUTER_MAX,
         match=((NETWORK, NETWORK), (whole(address), hop)),
         loads=((whole(mac), whole(ETH_DST)),),
         idle_timeout_s=NEIGHBOR_IDLE_S,
