@@ -105,14 +105,13 @@ class Bridge:
         self.tally.replace(self.compiled, compiled)
         self.touched.update(flow.cookie for flow in changes.add)
         self.touched.update(changes.remove)
-        # Freed one segment after the other: freeing all at once is one step of the interpreter, which no thread
-        # interrupts.
-        segments = list(self.compiled.segments.values())
+        # Freed one after the other: freeing all at once is one step of the interpreter, which no thread interrupts.
+        parts = [*self.compiled.segments.values(), *self.compiled.others.values()]
         self.compiled = compiled
         self.generation += 1
         self.seats = seats
-        while segments:
-            segments.pop()
+        while parts:
+            parts.pop()
 
     @property
     def plan_size(self) -> int:

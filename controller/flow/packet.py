@@ -93,6 +93,7 @@ def _is_discovery(get: Get, *types: int) -> bool:
 _PREREQUISITES: Final[Mapping[str, Callable[[Get], bool]]] = {
     "ip": lambda get: get("eth_type") == ETH_IPV4,
     "nw": _is_ip,
+    "ip_frag": _is_ip,
     "tcp": lambda get: _is_ip(get) and get("nw_proto") == TCP,
     "udp": lambda get: _is_ip(get) and get("nw_proto") == UDP,
     "sctp": lambda get: _is_ip(get) and get("nw_proto") == SCTP,

@@ -123,6 +123,13 @@ class Classes:
                 found.setdefault(atom, []).append(number)
         return {atom: tuple(numbers) for atom, numbers in found.items()}
 
+    def differing(self, before: Classes) -> frozenset[str]:
+        """The names of groups, endpoints and prefixes that other classes are of than before."""
+        if self.numbers is before.numbers:
+            return frozenset()
+        now, old = self._with_atom, before._with_atom
+        return frozenset(atom.partition(":")[2] for atom in now.keys() | old.keys() if now.get(atom) != old.get(atom))
+
     def with_any(self, atoms: Iterable[Atom]) -> tuple[int, ...]:
         """The classes that at least one of the atoms takes in."""
         return tuple(sorted({number for atom in atoms for number in self._with_atom.get(atom, ())}))

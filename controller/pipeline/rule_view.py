@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from controller.errors import pointer
-from controller.pipeline.classes import Classes, Side, atoms_of
+from controller.pipeline.classes import NO_CLASSES, Classes, Side, atoms_of
 from controller.policy.firewall import Action, Peers, Rule
-from controller.policy.model import Policy
+from controller.policy.model import Network, Policy
 from controller.policy.peers import ResolvedGroup
 
 RULE_TABLES = 8
@@ -51,10 +51,12 @@ class RuleView:
 
 @dataclass(frozen=True)
 class RuleViews:
-    """Every rule by name; equal rules in equal places have equal views. made_of: what tells who sides of rules are."""
+    """Every rule by name; equal rules in equal places have equal views. Besides, what tells who their sides are."""
 
     by_name: Mapping[str, RuleView] = field(default_factory=dict)
-    made_of: tuple[object, ...] = field(default=(), compare=False)
+    networks: Mapping[str, Network] = field(default_factory=dict, compare=False)
+    classes: Classes = field(default=NO_CLASSES, compare=False)
+    groups: Mapping[str, ResolvedGroup] = field(default_factory=dict, compare=False)
 
 
 NO_VIEWS = RuleViews()
@@ -64,8 +66,9 @@ def view_rules(
     policy: Policy, classes: Classes, groups: Mapping[str, ResolvedGroup], before: RuleViews = NO_VIEWS
 ) -> RuleViews:
     """before: earlier ones; equal ones are kept."""
-    made_of = (policy.networks, classes.numbers, groups)
-    same_sides = made_of == before.made_of
+    same_networks = policy.networks == before.networks
+    others = {name for name, group in groups.items() if before.groups.get(name) is not group}
+    others |= classes.differing(before.classes)
     sides: dict[Peers, Side | None] = {}
 
     def side(peers: Peers) -> Side | None:
@@ -73,16 +76,24 @@ def view_rules(
             sides[peers] = None if peers.anybody else _side(policy, peers, classes, groups)
         return sides[peers]
 
+    def same(peers: Peers) -> bool:
+        return (
+            others.isdisjoint(peers.groups)
+            and others.isdisjoint(peers.endpoints)
+            and (not peers.cidrs or others.isdisjoint(map(str, peers.cidrs)))
+        )
+
     found: dict[str, RuleView] = {}
     for rule, table, onward, rank in _place(policy):
         known = before.by_name.get(rule.name)
-        if known is not None and same_sides and known.rule is rule:
-            origin, target = known.origin, known.target
+        if known is not None and same_networks and known.rule is rule:
+            origin = known.origin if same(rule.origin) else side(rule.origin)
+            target = known.target if same(rule.target) else side(rule.target)
         else:
             origin, target = side(rule.origin), side(rule.target)
         view = RuleView(rule, table, onward, rank, origin, target)
         found[rule.name] = known if known is not None and known == view else view
-    return RuleViews(found, made_of)
+    return RuleViews(found, policy.networks, classes, groups)
 
 
 def _place(policy: Policy) -> Iterator[tuple[Rule, int, int | None, int]]:

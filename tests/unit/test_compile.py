@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
 from statistics import mean, median
@@ -24,6 +25,7 @@ from controller.pipeline.rulebook import NO_BOOK, make_rulebook
 from controller.pipeline.stage import MISS, Emit
 from controller.pipeline.tally import Tally, changed_units
 from controller.pipeline.view import BridgeView
+from controller.policy.firewall import Action, Group, Peers, PortRange, Rule, Service
 from controller.policy.model import Attach, Endpoint, Network, Policy, Vlan
 from tests.unit.meaning_world import PORTS, UPLINKS, world
 from tests.unit.strategies import Case, cases
@@ -70,6 +72,31 @@ def test_a_rulebook_made_with_an_earlier_one_is_as_a_fresh_one_and_so_are_its_fl
         ]
         compiled = compile_bridge(case.policy, case.bindings, compiled, book=book)
         assert compiled.flows() == compile_bridge(case.policy, case.bindings).flows()
+
+
+def test_a_member_that_leaves_a_group_leaves_the_other_flows_of_its_rules_as_they_are() -> None:
+    policy = policy_of(2, 6)
+    rule = Rule(
+        "r",
+        Action.ALLOW,
+        origin=Peers(groups=("g",)),
+        target=Peers(("e0-1", "e0-2", "e0-3")),
+        service=Service(6, (PortRange(1, 9),)),
+    )
+
+    def with_group(*members: str) -> Policy:
+        groups = {"g": Group("g", Peers(members)), "single": Group("single", Peers(("e1-1",)))}
+        single = Rule("s", Action.DROP, origin=Peers(("e1-2",), groups=("single",)))
+        return replace(policy, groups=groups, rules={"r": rule, "s": single})
+
+    one, two = with_group("e1-1", "e1-2", "e1-3"), with_group("e1-2", "e1-3")
+    book = make_rulebook(one)
+    before = compile_bridge(one, ports_of(one), book=book)
+    after = compile_bridge(two, ports_of(two), before, book=make_rulebook(two, book))
+    assert after.flows() == compile_bridge(two, ports_of(two)).flows()
+    kept = set(map(id, before.others["rule r"].flows)) & set(map(id, after.others["rule r"].flows))
+    assert len(kept) == len(after.others["rule r"].flows) == len(before.others["rule r"].flows) - 1
+    assert after.others["rule s"] != before.others["rule s"]
 
 
 @given(lists(text(min_size=1, max_size=3), max_size=700))

@@ -14,6 +14,7 @@ from controller.flow.fields import (
     ETH_SRC,
     ETH_TYPE,
     FROM_HOST,
+    IP_FRAG,
     IP_PROTO,
     IPV4_DST,
     IPV4_SRC,
@@ -34,7 +35,7 @@ from controller.flow.fields import (
     whole,
 )
 from controller.flow.flow import Flow
-from controller.pipeline.ip_fields import BY_VERSION, fields_of, prefix
+from controller.pipeline.ip_fields import BY_VERSION, FRAGMENT, fields_of, prefix
 from controller.pipeline.protocols import SCTP, TCP, UDP
 from controller.pipeline.punting import hand_over
 from controller.pipeline.router_view import Exchange, Inward, UplinkView
@@ -114,6 +115,14 @@ def _undnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
                 origin=inward.origin,
                 why="an answer to a connection that was led here gets the address that was asked",
             )
+            if port:
+                yield emit(
+                    "fragment",
+                    (*source, FRAGMENT, ANSWERING(1)),
+                    back,
+                    origin=inward.origin,
+                    why="a fragment, which has no port, may be of an answer to a connection that was led here",
+                )
             # ICMP errors about the connection, of the target's or of ours in its name, tell by their content.
             for marked in (ANSWERING(1), ADMITTED(1)):
                 yield emit(
@@ -139,11 +148,12 @@ UNDNAT = Stage(
     name="undnat",
     purpose="Answers of members that a rewrite led to leave under the address that was asked.",
     matches=frozenset(
-        {ADMITTED.field, ANSWERING.field, ETH_TYPE, IPV4_SRC, IPV6_SRC, IP_PROTO, SCTP_SRC, TCP_SRC, UDP_SRC}
+        {ADMITTED.field, ANSWERING.field, ETH_TYPE, IPV4_SRC, IPV6_SRC, IP_FRAG, IP_PROTO, SCTP_SRC, TCP_SRC, UDP_SRC}
     ),
     next=("snat",),
     priorities={
         "answer": Priority(200, "from where a rewrite leads"),
+        "fragment": Priority(150, "fragments from there"),
         "error": Priority(100, "ICMP from there"),
     },
     miss=Miss("no rewrite led here", goto="snat"),

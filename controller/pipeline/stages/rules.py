@@ -21,6 +21,7 @@ from controller.flow.fields import (
     CT_TP_DST,
     CT_TP_SRC,
     ETH_TYPE,
+    IP_FRAG,
     KEEP,
     KEPT,
     ORIGIN_CLASS,
@@ -34,7 +35,7 @@ from controller.flow.fields import (
     Term,
 )
 from controller.flow.flow import Flow
-from controller.pipeline.ip_fields import TRACKED, ct_state
+from controller.pipeline.ip_fields import BY_VERSION, LATER_FRAGMENT, TRACKED, ct_state
 from controller.pipeline.protocols import ICMP, ICMPV6, IPV4, IPV6
 from controller.pipeline.punting import hand_over
 from controller.pipeline.router_view import RealmView
@@ -169,6 +170,15 @@ def _first(emit: Emit, _: RealmView) -> Iterator[Flow]:
             why="the rule that allowed the connection lets it go on to its end",
         )
 
+    for fields in BY_VERSION.values():
+        yield emit(
+            "fragment",
+            (fields.is_it, TRACKED, LATER_FRAGMENT),
+            goto="commit",
+            origin="",
+            why="the first fragment is judged, by its ports; without it this one passes conntrack no more",
+        )
+
 
 def _stage(index: int) -> Stage:
     following = tuple(name_of(table) for table in range(index + 1, RULE_TABLES))
@@ -188,6 +198,7 @@ def _stage(index: int) -> Stage:
                 CT_TP_DST,
                 CT_TP_SRC,
                 ETH_TYPE,
+                IP_FRAG,
                 ORIGIN_CLASS.field,
                 ORIGIN_NETWORK.field,
                 TARGET_CLASS.field,
@@ -197,6 +208,7 @@ def _stage(index: int) -> Stage:
         writes=frozenset({KEEP.field, PUNTED.field}),
         next=(*following, "default", "commit", "undnat"),
         priorities={
+            "fragment": Priority(RANKS + 2, "later fragments"),
             "kept": Priority(RANKS + 1, "connections that stay, whatever rules say now"),
             "rule": Priority(1, "a rule, each at a priority of its own, in their order", RANKS),
         },
