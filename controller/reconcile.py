@@ -58,6 +58,7 @@ from controller.revisions import Revisions
 from controller.rule_counters import Counted, RuleCounters
 from controller.rule_log import Reader, RuleLog
 from controller.switch import ForeignFlow, PacketIn, Switch
+from controller.verifying import carry_out, size_of, verified_singly, verify_plan
 
 LOG = logging.getLogger("tripoint.reconcile")
 
@@ -67,10 +68,6 @@ AUDIT_EVERY_S = 60.0
 """How often everything installed is read again, to find what others have changed."""
 AT_ONCE_UP_TO = 1000
 """A set of so many flows is compared in a fraction of a millisecond."""
-VERIFY_EACH_UP_TO = 64
-"""A plan of so many flows is verified flow by flow; a larger one by reading everything."""
-READ_AT_ONCE = 8
-"""How many flows are read in the time in which a single one is asked for."""
 REFUSALS_KEPT = 20
 
 P = ParamSpec("P")
@@ -470,35 +467,20 @@ class Reconciler:
             revision = bridge.attempted = self._stored.revision
             bridge.installed = installed
             plan = self._compute(bridge.plan_size, bridge.take_plan, installed)
-            each = _size(plan) <= max(VERIFY_EACH_UP_TO, len(bridge.tally.flows) // READ_AT_ONCE)
+            each = verified_singly(plan, len(bridge.tally.flows))
         found: frozenset[int] | None = None
         if plan or foreign:
             verify = [*(flow.cookie for flow in plan.add), *plan.remove] if each else []
             found = switch.apply(plan.add, plan.remove, foreign, verify)
-            self._compute(_size(plan), _carry_out, plan, installed)
+            self._compute(size_of(plan), carry_out, plan, installed)
         _require_current(bridge, switch)
         bridge.note_change(plan)
         if found is not None:
-            self._verify(switch, installed, plan, found if each else None)
+            verify_plan(self._loop, switch, installed, plan, found if each else None)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
-
-    def _verify(
-        self, switch: Switch, installed: set[int], plan: Difference[int, Flow], found: frozenset[int] | None
-    ) -> None:
-        """Whether the plan is now empty, as the switch says. Raises SwitchError where it is not.
-
-        found: of the plan's flows those that it has; None: a large plan is held against all that it has.
-        """
-        if found is not None:
-            added = {flow.cookie for flow in plan.add}
-            missing, left = len(added - found), len(found - added)
-        else:
-            missing, left = self._loop.in_thread(_compare, installed, switch.read_flows().cookies)
-        if missing or left:
-            raise SwitchError(f"after the change {missing} flows are missing and {left} are left over")
 
     def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
         until = self._loop.now() + IN_FORCE_WITHIN_S
@@ -513,17 +495,3 @@ def _require_current(bridge: Bridge, switch: Switch) -> None:
     """Raise SwitchError where a newer connection of the bridge has taken this one's place."""
     if bridge.switch is not switch:
         raise SwitchError("a newer connection of this bridge has taken over")
-
-
-def _size(plan: Difference[int, Flow]) -> int:
-    return len(plan.add) + len(plan.remove)
-
-
-def _carry_out(plan: Difference[int, Flow], installed: set[int]) -> None:
-    installed.difference_update(plan.remove)
-    installed.update(flow.cookie for flow in plan.add)
-
-
-def _compare(expected: set[int], found: frozenset[int]) -> tuple[int, int]:
-    """How many cookies are missing, and how many are left over."""
-    return len(expected - found), len(found - expected)

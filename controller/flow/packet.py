@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -113,8 +114,13 @@ def has_header(name: str, get: Get) -> bool:
     name: any Field.name; those that are no part of `WIDTHS` (registers, in_port, vlan_vid) always exist.
     get: name -> value, 0 or None where it is not known.
     """
-    test = _PREREQUISITES.get(name) or _PREREQUISITES.get(name.split("_")[0])
+    test = _test_of(name)
     return test is None or test(get)
+
+
+@cache
+def _test_of(name: str) -> Callable[[Get], bool] | None:
+    return _PREREQUISITES.get(name) or _PREREQUISITES.get(name.split("_")[0])
 
 
 def is_icmp_error(get: Get) -> bool:

@@ -9,6 +9,7 @@ from controller.errors import pointer
 from controller.mac import Mac
 from controller.policy.firewall import Decision
 from controller.policy.model import Address, Attached, Cidr, Uplink
+from controller.policy.peers import in_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class UplinkView:
     def answered(self) -> tuple[Address, ...]:
         """The addresses on its segments for which the switch answers."""
         own: tuple[Attached, ...] = self.uplink.addresses
-        on_link = (a for a in self._of_rewrites() if any(_is_in(a, cidr) for cidr in self.segments))
+        on_link = (a for a in self._of_rewrites() if in_any(a, self.segments))
         return tuple(dict.fromkeys((*(attached.ip for attached in own), *on_link)))
 
     def addresses(self) -> tuple[Address, ...]:
@@ -174,7 +175,3 @@ class UplinkView:
 
     def _of_rewrites(self) -> tuple[Address, ...]:
         return (*self.outside_addresses(), *(exchange.address for exchange in self.exchanges))
-
-
-def _is_in(address: Address, cidr: Cidr) -> bool:
-    return address.version == cidr.version and address in cidr

@@ -21,7 +21,7 @@ from controller.pipeline.router_view import (
 from controller.pipeline.rule_view import NO_VIEWS, RuleView, RuleViews, view_rules
 from controller.pipeline.view import ABLE, NOWHERE, BridgeView, Place
 from controller.policy.firewall import Decision
-from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
+from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, first_address, ips_in
 from controller.policy.peers import NO_GROUPS, Groups, resolve_again
 from controller.policy.rewrites import Forward, Masquerade, OneToOne, Snat, Target, targets_of
 from controller.policy.tracking import zone_of_networks
@@ -172,11 +172,6 @@ def _rewritten_at(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
 def _prefixes(uplink: Uplink) -> Iterator[Cidr]:
     yield from (attached.network for attached in uplink.addresses)
     yield from (route.to for route in uplink.routes)
-
-
-def first_address(uplink: Uplink, version: int) -> Address | None:
-    """The one that NAT takes."""
-    return next((attached.ip for attached in uplink.addresses if attached.version == version), None)
 
 
 def _sources(policy: Policy, network: Network) -> Iterator[Masquerade | Snat | None]:

@@ -10,20 +10,9 @@ from controller.policy import rules
 from controller.policy.check_router import check_outside
 from controller.policy.findings import Nearest
 from controller.policy.load_peers import Names
-from controller.policy.model import Address, Cidr, Endpoint, Network, Policy, Uplink, ips_in
+from controller.policy.model import Address, Cidr, Endpoint, Network, Policy, Uplink, first_address, ips_in
 from controller.policy.prefixes import Prefixes
-from controller.policy.rewrites import Forward, Masquerade, OneToOne, Rewrite, Snat, Target
-
-
-def targets_of(rewrite: Rewrite) -> tuple[Target, ...]:
-    """Where a rewrite leads."""
-    match rewrite:
-        case Forward():
-            return rewrite.targets
-        case OneToOne():
-            return (rewrite.target,)
-        case _:
-            return ()
+from controller.policy.rewrites import Forward, Masquerade, OneToOne, Rewrite, Snat, targets_of
 
 
 def versions_of(endpoint: Endpoint, network: Network) -> frozenset[int]:
@@ -33,10 +22,8 @@ def versions_of(endpoint: Endpoint, network: Network) -> frozenset[int]:
 
 def masquerade_of(uplink: Uplink) -> Mapping[int, Address]:
     """IP version -> the uplink's first address of it, which connections outwards get as their source."""
-    found: dict[int, Address] = {}
-    for attached in uplink.addresses:
-        found.setdefault(attached.version, attached.ip)
-    return found
+    firsts = {version: first_address(uplink, version) for version in (4, 6)}
+    return {version: address for version, address in firsts.items() if address is not None}
 
 
 def check_names(policy: Policy, known: Names) -> Iterator[Problem]:

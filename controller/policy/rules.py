@@ -156,6 +156,10 @@ AMBIGUOUS = Rule("{name} may be {kinds}", "give them different names")
 UNKNOWN_TIER = Rule("there is no tier {tier}", "one of {tiers}")
 TIER_MISSING = Rule("the rule is in no tier", "add tier, one of {tiers}")
 MANY_RULES = Rule("there are {count} rules; a policy has at most {most}", "use groups, lists and prefixes")
+MANY_PREFIXES = Rule(
+    "rules and groups hold {count} prefixes, those in a group of a group counted in each; at most {most} are possible",
+    "name fewer or wider ones",
+)
 MANY_TABLES = Rule(
     "{tiers} tiers and {logs} rules that only log need more than {most} tables",
     "use fewer tiers, or give log to rules that decide",
