@@ -400,7 +400,7 @@ def test_meters_are_added_then_set_before_any_flow() -> None:
     played.session.prepare()
     meters = [message for message in played.sent if message[1] == Message.METER_MOD]
     assert [(m[9], int.from_bytes(m[12:16], "big")) for m in meters] == [
-        (command, punt) for command in (0, 1) for punt in range(1, 7)
+        (command, punt) for command in (0, 1) for punt in f.Punt
     ]
     kinds = [message[1] for message in played.sent]
     assert kinds.index(Message.BUNDLE_ADD_MESSAGE) > len(kinds) - 1 - kinds[::-1].index(Message.METER_MOD)
