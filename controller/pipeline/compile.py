@@ -191,7 +191,8 @@ def _views(policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mappi
     """What is compiled besides networks, by a name of its own."""
     found: dict[str, View] = {} if book.realm is None else {"realm": book.realm}
     found |= {f"rule {view.rule.name}": view for view in rules_for(book, [policy.networks[name] for name in here])}
-    for name, port in uplinks.items():
+    is_routed = book.realm is not None and book.realm.router_mac is not None
+    for name, port in uplinks.items() if is_routed else ():
         found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port)
     return found
 

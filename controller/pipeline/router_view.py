@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from controller.errors import pointer
 from controller.mac import Mac
 from controller.policy.firewall import Decision
-from controller.policy.model import Address, Attached, Cidr, Uplink
+from controller.policy.model import Address, Cidr, Network, Uplink
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +25,28 @@ class WayOut:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """The router of a routed network. translates: packets outwards get another source."""
+    """The router of a routed network.
+
+    elsewhere: its addresses at the uplink, for itself and for members, where the uplink is on another host.
+    """
 
     mac: Mac
     gateways: tuple[Address, ...]
     nat: bool
     way_out: WayOut | None
-    translates: bool
+    elsewhere: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A tracked network: its own conntrack zone, and what becomes of connections that no rule is about.
 
-    Within the network, from it to the outside, and from there to it; None: as rewrites say.
+    Within the network, and from the outside to it; None: as rewrites say.
     """
 
     zone: int
     within: Decision
-    outwards: Decision = Decision.DROP
-    inwards: Decision | None = Decision.DROP
+    inwards: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,13 @@ class Inward:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An outside address and a member's stand for each other, packet by packet."""
+    """An outside address and a member's stand for each other, packet by packet. hairpin: as of `Inward`."""
 
     origin: str
     network: int
     address: Address
     member: Address
+    hairpin: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class UplinkView:
     """An uplink whose port is on this bridge.
 
     mac: the router's there; router_mac: the one that it has in networks. refused: prefixes that are elsewhere, whose
-    addresses nobody behind this uplink has. behind_nat: prefixes of networks whose members have no address outside.
+    addresses nobody behind this uplink has. hidden: routed networks whose members' addresses mean nothing there.
     """
 
     uplink: Uplink
@@ -127,7 +130,7 @@ class UplinkView:
     mac: Mac
     router_mac: Mac
     refused: tuple[Cidr, ...]
-    behind_nat: tuple[Cidr, ...] = ()
+    hidden: tuple[Network, ...] = ()
     outward: tuple[Outward, ...] = ()
     inward: tuple[Inward, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
@@ -154,13 +157,17 @@ class UplinkView:
             yield from (type(outward.first)(value) for value in range(first, last + 1))
         for inward in self.inward:
             yield from (inward.address, inward.hairpin)
+        yield from (exchange.hairpin for exchange in self.exchanges)
+
+    def own(self) -> tuple[Address, ...]:
+        """All that the router has there, for itself or for members, each once."""
+        exchanged = (exchange.address for exchange in self.exchanges)
+        own = (attached.ip for attached in self.uplink.addresses)
+        return tuple(dict.fromkeys((*own, *self.outside_addresses(), *exchanged)))
 
     def answered(self) -> tuple[Address, ...]:
         """The addresses on its segments for which the switch answers."""
-        own: tuple[Attached, ...] = self.uplink.addresses
-        others = (*self.outside_addresses(), *(exchange.address for exchange in self.exchanges))
-        on_link = (address for address in others if any(_is_in(address, cidr) for cidr in self.segments))
-        return tuple(dict.fromkeys((*(attached.ip for attached in own), *on_link)))
+        return tuple(address for address in self.own() if any(_is_in(address, cidr) for cidr in self.segments))
 
 
 def _is_in(address: Address, cidr: Cidr) -> bool:

@@ -86,11 +86,12 @@ def _led(policy: Policy) -> Iterator[Led]:
     for network in policy.networks.values():
         if network.uplink is None:
             continue
-        for inward in _inward(policy, policy.uplinks[network.uplink], network):
+        uplink = policy.uplinks[network.uplink]
+        for inward in _inward(policy, uplink, network):
             for address, l4_port in inward.targets:
                 port = None if inward.protocol is None else l4_port or inward.l4_port
                 yield Led(inward.origin, inward.network, address, inward.protocol, port)
-        for exchange in _exchanges(policy, network):
+        for exchange in _exchanges(policy, uplink, network):
             yield Led(exchange.origin, exchange.network, exchange.member, None, None)
 
 
@@ -100,28 +101,29 @@ def _inside(networks: Iterable[Network]) -> tuple[Cidr, ...]:
 
 def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
     """How a network is judged and routed on a bridge. way_out: where its uplink is from there; None: nowhere."""
+    foreign = book.realm.router_mac if book.realm is not None and not network.routed else None
     if network.name not in book.zones:
-        return NOWHERE
+        return NOWHERE if foreign is None else Place(foreign=foreign)
     defaults = policy.defaults
     within = {pair.origin: pair.decision for pair in defaults.pairs if pair.origin == pair.target}
     inwards = Decision.ALLOW if network.mode is Mode.ROUTED else None
-    has_uplink = network.uplink is not None
-    judged = Judged(
-        book.zones[network.name],
-        within.get(network.name, defaults.intra_network),
-        Decision.ALLOW if has_uplink else Decision.DROP,
-        inwards if has_uplink else Decision.DROP,
-    )
+    judged = Judged(book.zones[network.name], within.get(network.name, defaults.intra_network), inwards)
     if not network.routed:
-        return Place(judged)
+        return Place(judged, foreign=foreign)
     router = Router(
         defaults.router_mac,
         network.gateways,
         network.mode is Mode.NAT,
         way_out,
-        any(True for _ in _sources(policy, network)),
+        _elsewhere(policy, network, way_out),
     )
     return Place(judged, router)
+
+
+def _elsewhere(policy: Policy, network: Network, way_out: WayOut | None) -> tuple[Address, ...]:
+    if network.uplink is None or way_out is None or way_out.here:
+        return ()
+    return view_uplink(policy, policy.uplinks[network.uplink], way_out.port).own()
 
 
 # -- uplinks
@@ -130,8 +132,8 @@ def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut |
 def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
     """An uplink whose port is on the bridge."""
     networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
-    mine = set(_prefixes(uplink))
-    others = (cidr for other in policy.uplinks.values() if other is not uplink for cidr in _prefixes(other))
+    mine = dict.fromkeys(_prefixes(uplink))
+    others = [c for other in policy.uplinks.values() if other is not uplink for c in _prefixes(other) if c not in mine]
     inside = _inside(policy.networks.values())
     router_mac = policy.defaults.router_mac
     return UplinkView(
@@ -139,11 +141,22 @@ def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
         port,
         uplink.mac or router_mac,
         router_mac,
-        refused=tuple(dict.fromkeys((*inside, *(cidr for cidr in others if cidr not in mine)))),
-        behind_nat=tuple(cidr for network in networks if network.mode is Mode.NAT for cidr in network.cidrs),
+        refused=tuple(dict.fromkeys((*inside, *(cidr for cidr in mine if _is_part(cidr, inside)), *others))),
+        hidden=tuple(
+            network
+            for network in policy.networks.values()
+            if network.routed and (network.mode is Mode.NAT or network.uplink != uplink.name)
+        ),
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
-        exchanges=tuple(one for network in networks for one in _exchanges(policy, network)),
+        exchanges=tuple(one for network in networks for one in _exchanges(policy, uplink, network)),
+    )
+
+
+def _is_part(cidr: Cidr, wider: Iterable[Cidr]) -> bool:
+    return any(
+        other.version == cidr.version and cidr.prefixlen >= other.prefixlen and cidr.network_address in other
+        for other in wider
     )
 
 
@@ -232,11 +245,12 @@ def _addresses(policy: Policy, network: Network, target: Target, version: int) -
     yield from list(of_version)[:1]
 
 
-def _exchanges(policy: Policy, network: Network) -> Iterator[Exchange]:
+def _exchanges(policy: Policy, uplink: Uplink, network: Network) -> Iterator[Exchange]:
     for rewrite in policy.rewrites.values():
         if isinstance(rewrite, OneToOne) and rewrite.stateless and rewrite.network == network.name:
             for member in _addresses(policy, network, rewrite.target, rewrite.address.version):
-                yield Exchange(pointer("rewrites", rewrite.name), network.number, rewrite.address, member)
+                hairpin = first_address(uplink, member.version) or rewrite.address
+                yield Exchange(pointer("rewrites", rewrite.name), network.number, rewrite.address, member, hairpin)
 
 
 def rules_for(book: Rulebook, networks: Iterable[Network]) -> Iterator[RuleView]:

@@ -94,6 +94,11 @@ TAG_TWICE = Rule(
     "give each a vlan of its own",
 )
 
+ROUTE_INSIDE = Rule(
+    "{cidr} holds {address} of endpoint {other}, which is in network {network} and not behind this one",
+    "give the network cidrs, or the route a longer prefix",
+)
+
 GATEWAY_OUTSIDE = Rule("gateway {address} is outside all cidrs of {network}", "choose an address in {cidrs}")
 GATEWAY_TAKEN = Rule("gateway {address} belongs to endpoint {endpoint}", "an address that no member has")
 IP_OF_GATEWAY = Rule("{address} is the gateway of network {network}", "choose another one")

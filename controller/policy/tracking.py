@@ -73,7 +73,9 @@ class _About:
         return found
 
     def _of(self, endpoints: Iterable[str]) -> set[str]:
-        return {network for name in endpoints for network in self._policy.endpoints[name].networks}
+        """Who has no MAC of its own is known by no address either."""
+        known = (self._policy.endpoints[name] for name in endpoints)
+        return {network for endpoint in known if endpoint.mac is not None for network in endpoint.networks}
 
 
 def _defaults_of(policy: Policy) -> set[str]:

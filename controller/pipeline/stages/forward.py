@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.flow.actions import Load, Resubmit, SetField
-from controller.flow.fields import ETH_DST, NETWORK, OUT_PORT, TO_GROUP
+from controller.flow.fields import ASKED, CAME_IN, ETH_DST, NETWORK, OUT_PORT, TO_GROUP
 from controller.flow.flow import Flow
 from controller.pipeline.protocols import GROUP_BIT
+from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import MemberView, NetworkView
 from controller.policy.model import Members
@@ -48,13 +49,24 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     )
 
 
+def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    for network in view.hidden:
+        yield emit(
+            "hidden",
+            (NETWORK(network.number), CAME_IN(view.number), ASKED(0)),
+            origin=view.origin,
+            why="members of this network have no address of their own there: only rewrites lead to them",
+        )
+
+
 FORWARD = Stage(
     name="forward",
     purpose="The target's MAC decides the port; broadcast and multicast go to the members of the network.",
-    matches=frozenset({ETH_DST, NETWORK.field}),
+    matches=frozenset({ASKED.field, CAME_IN.field, ETH_DST, NETWORK.field}),
     writes=frozenset({OUT_PORT.field, TO_GROUP.field}),
     next=("learned", "unknown", "track"),
     priorities={
+        "hidden": Priority(400, "from outside to a member of a network that does not show itself there"),
         "member": Priority(300, "the MAC of a declared member"),
         "group": Priority(200, "broadcast and multicast"),
         "learned": Priority(100, "any other MAC in an open network"),
@@ -62,4 +74,5 @@ FORWARD = Stage(
     miss=Miss("no member of this network has the target MAC"),
     network=_network,
     member=_member,
+    uplink=_uplink,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.flow.actions import Ct, Load, Nat, SetField
+from controller.flow.actions import Action, Ct, Load, Nat, SetField
 from controller.flow.fields import (
     ASKED,
     CT_IPV6_DST,
@@ -21,6 +21,7 @@ from controller.flow.fields import (
     DNATED,
     ETH_DST,
     ETH_TYPE,
+    FROM_HOST,
     IPV4_DST,
     IPV6_DST,
     Term,
@@ -35,6 +36,9 @@ from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
 BUCKETS = 16
 """Several targets share connections by the low four bits of the source port."""
 
+_ASKED_HERE: tuple[Action, ...] = (Load(ASKED, 1), Load(FROM_HOST, 0))
+"""What a member on another host sent here comes from here now, and may go on to any host."""
+
 
 def _for(view: UplinkView, address: Address) -> tuple[Term, ...]:
     fields = fields_of(address)
@@ -46,7 +50,7 @@ def _unsnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
         yield emit(
             "outside",
             _for(view, address),
-            (Load(ASKED, 1), Ct(SNAT_ZONE, emit.table("dnat"), nat=Nat())),
+            (*_ASKED_HERE, Ct(SNAT_ZONE, emit.table("dnat"), nat=Nat())),
             origin=view.origin,
             why="the packet may be an answer to a connection that left under this address",
         )
@@ -58,7 +62,7 @@ def _dnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
         yield emit(
             "exchange",
             _for(view, exchange.address),
-            (Load(ASKED, 1), SetField(fields.destination, int(exchange.member))),
+            (*_ASKED_HERE, Load(DNATED, 1), SetField(fields.destination, int(exchange.member))),
             goto="route",
             origin=exchange.origin,
             why="this outside address stands for the member, packet by packet",
@@ -69,7 +73,7 @@ def _dnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
         yield emit(
             "other",
             _for(view, address),
-            (Ct(DNAT_ZONE, emit.table("route"), nat=Nat()),),
+            (Load(DNATED, 1), Ct(DNAT_ZONE, emit.table("route"), nat=Nat())),
             origin=view.origin,
             why="an ICMP error may be about a connection that was led to a member",
         )
@@ -103,7 +107,7 @@ UNSNAT = Stage(
     name="unsnat",
     purpose="Answers to connections whose source was rewritten on the way out get their member's address back.",
     matches=_HEADERS,
-    writes=frozenset({ASKED.field}),
+    writes=frozenset({ASKED.field, FROM_HOST.field}),
     next=("dnat",),
     priorities={"outside": Priority(100, "a packet for an outside address of a rewrite")},
     miss=Miss("the packet is for no such address", goto="dnat"),
@@ -115,7 +119,7 @@ DNAT = Stage(
     name="dnat",
     purpose="What comes for an outside address is led to the member that a rewrite names.",
     matches=_HEADERS | {CT_IPV6_DST, CT_NW_DST, CT_NW_PROTO, CT_STATE, CT_TP_DST, CT_TP_SRC},
-    writes=frozenset({ASKED.field, DNATED.field, IPV4_DST, IPV6_DST}),
+    writes=frozenset({ASKED.field, DNATED.field, FROM_HOST.field, IPV4_DST, IPV6_DST}),
     next=("route",),
     priorities={
         "exchange": Priority(400, "an outside address that stands for a member without conntrack"),

@@ -39,6 +39,7 @@ from controller.pipeline.protocols import (
     ARP,
     ARP_REPLY,
     ARP_REQUEST,
+    GROUP_BIT,
     ICMPV6,
     IPV6,
     LINK_CONTROL,
@@ -55,6 +56,7 @@ NEIGHBORS_MAX = 4096
 NEIGHBOR_IDLE_S = 600
 """A neighbor that is neither heard of nor written to for so long is forgotten."""
 NEIGHBOR_PRIORITY = 100
+_NO_MAC = "a message that names no MAC of a neighbor teaches nothing (RFC 1812 section 3.3.2)"
 
 
 def _learn(emit: Emit, view: UplinkView, hop: Slice, address: Field, mac: Field) -> Learn:
@@ -102,6 +104,15 @@ def _arp(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=view.origin,
             why="a neighbor says its address: the switch learns it, and the controller may have waited for it",
         )
+    yield emit(
+        "asks",
+        (*here, ARP_OP(ARP_REQUEST)),
+        goto="answer",
+        origin=view.origin,
+        why="a question from somewhere else, or from one who has no address yet",
+    )
+    for nobodys in (ARP_SHA(0), ARP_SHA(GROUP_BIT, GROUP_BIT)):
+        yield emit("silent", (*here, nobodys), origin=view.origin, why=_NO_MAC)
 
 
 def _discovery(emit: Emit, view: UplinkView) -> Iterator[Flow]:
@@ -114,8 +125,9 @@ def _discovery(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             for claim in ((*asks, IPV6_SRC(int(address))), (*tells, ND_TARGET(int(address)))):
                 why = "this is the router's own address, which nobody else has"
                 yield emit("own", claim, origin=view.origin, why=why)
-    for claim in ((*asks, ND_SLL(0)), (*tells, ND_TLL(0))):
-        yield emit("silent", claim, origin=view.origin, why="a message that names no MAC teaches nothing")
+    for message, option in ((asks, ND_SLL), (tells, ND_TLL)):
+        for nobodys in (option(0), option(GROUP_BIT, GROUP_BIT)):
+            yield emit("silent", (*message, nobodys), origin=view.origin, why=_NO_MAC)
     for cidr in view.segments:
         if cidr.version != 6:
             continue
@@ -148,11 +160,11 @@ def _packets(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     to_router: tuple[Action, ...] = ()
     if view.mac != view.router_mac:
         to_router = (SetField(ETH_DST, view.router_mac.value),)
-    for address in view.answered():
+    for address in view.own():
         fields = fields_of(address)
         yield emit(
             "own",
-            (*own, fields.is_it, fields.source(int(address))),
+            (fields.is_it, fields.source(int(address))),
             origin=view.origin,
             why="this is the router's own address, which nobody else has",
         )
@@ -173,6 +185,7 @@ OUTSIDE = Stage(
     matches=frozenset(
         {
             ARP_OP,
+            ARP_SHA,
             ARP_SPA,
             ETH_DST,
             ETH_TYPE,
@@ -193,7 +206,7 @@ OUTSIDE = Stage(
     next=("answer", "unsnat", "neighbors"),
     priorities={
         "own": Priority(900, "addresses of the router"),
-        "silent": Priority(800, "neighbor discovery that names no MAC"),
+        "silent": Priority(800, "ARP and neighbor discovery that name no MAC of a neighbor"),
         "neighbor": Priority(700, "what teaches a neighbor's MAC"),
         "asks": Priority(600, "other questions"),
         "control": Priority(500, "other messages of the link"),

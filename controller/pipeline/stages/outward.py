@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.flow.actions import Action, Ct, DecTtl, Load, Move, Nat, Resubmit, SetField
+from controller.flow.actions import Action, Ct, DecTtl, Move, Nat, Resubmit, SetField
 from controller.flow.fields import (
     ADMITTED,
     ANSWERING,
+    ASKED,
     DNATED,
     ETH_DST,
     ETH_SRC,
     ETH_TYPE,
-    FROM_HOST,
     IP_PROTO,
     IPV4_DST,
     IPV4_SRC,
@@ -36,9 +36,8 @@ from controller.flow.flow import Flow
 from controller.pipeline.ip_fields import BY_VERSION, fields_of, prefix
 from controller.pipeline.protocols import SCTP, TCP, UDP
 from controller.pipeline.punting import hand_over
-from controller.pipeline.router_view import Inward, UplinkView
+from controller.pipeline.router_view import Exchange, Inward, UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.policy.model import Address
 from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
 
 _SOURCE_PORT: dict[int, Field] = {TCP: TCP_SRC, UDP: UDP_SRC, SCTP: SCTP_SRC}
@@ -163,6 +162,14 @@ def _snat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=exchange.origin,
             why="outside, this address stands for the member, packet by packet",
         )
+        yield emit(
+            "exchange",
+            (ASKED(1), ANSWERING(1), fields.is_it, fields.source(int(exchange.member))),
+            (SetField(fields.source, int(exchange.address)),),
+            goto="leave",
+            origin=exchange.origin,
+            why="a member that asked for this address is answered from there",
+        )
     for outward in view.outward:
         fields = fields_of(outward.first)
         match: tuple[Term, ...] = (here, ORIGIN_NETWORK(outward.network), ANSWERING(0), ADMITTED(0), fields.is_it)
@@ -176,30 +183,28 @@ def _snat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=outward.origin,
             why="connections of this network leave under an address of the uplink",
         )
-    for inward in view.inward:
-        yield from _hairpin(emit, inward)
+    leads: tuple[Inward | Exchange, ...] = (*view.inward, *view.exchanges)
+    for lead in leads:
+        yield from _hairpin(emit, lead)
 
 
-def _hairpin(emit: Emit, inward: Inward) -> Iterator[Flow]:
+def _hairpin(emit: Emit, lead: Inward | Exchange) -> Iterator[Flow]:
     """A member that was led to a member gets the answers by way of the router, or would not know them."""
-    fields = BY_VERSION[inward.hairpin.version]
-    led = (NETWORK(inward.network), DNATED(1), fields.is_it)
+    fields = BY_VERSION[lead.hairpin.version]
+    led = (NETWORK(lead.network), DNATED(1), fields.is_it)
     yield emit(
         "outsider",
         (*led, ORIGIN_NETWORK(0)),
         goto="leave",
-        origin=inward.origin,
+        origin=lead.origin,
         why="who comes from outside keeps the address",
     )
-    source = int(inward.hairpin)
+    source = int(lead.hairpin)
     yield emit(
         "hairpin",
         (*led, ANSWERING(0)),
-        (
-            Load(FROM_HOST, 0),
-            Ct(SNAT_ZONE, emit.table("leave"), commit=True, nat=Nat("src", fields.version, source, source)),
-        ),
-        origin=inward.origin,
+        (Ct(SNAT_ZONE, emit.table("leave"), commit=True, nat=Nat("src", fields.version, source, source)),),
+        origin=lead.origin,
         why="a member that asked for an outside address is answered from there",
     )
 
@@ -211,6 +216,7 @@ SNAT = Stage(
         {
             ADMITTED.field,
             ANSWERING.field,
+            ASKED.field,
             DNATED.field,
             ETH_TYPE,
             IPV4_SRC,
@@ -219,7 +225,7 @@ SNAT = Stage(
             ORIGIN_NETWORK.field,
         }
     ),
-    writes=frozenset({FROM_HOST.field, IPV4_SRC, IPV6_SRC}),
+    writes=frozenset({IPV4_SRC, IPV6_SRC}),
     next=("leave",),
     priorities={
         "exchange": Priority(500, "a member that an outside address stands for, without conntrack"),
@@ -292,8 +298,3 @@ RESOLVE = Stage(
     punts=True,
     uplink=_resolve,
 )
-
-
-def outside_sources(view: UplinkView) -> tuple[Address, ...]:
-    """The addresses under which packets may leave by the uplink, besides those of routed members."""
-    return tuple(dict.fromkeys((*view.answered(), *view.outside_addresses())))

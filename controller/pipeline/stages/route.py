@@ -75,14 +75,15 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
     if view.router_mac is None:
         return
     to_router = ETH_DST(view.router_mac.value)
-    for fields, value, mask in (
-        (BY_VERSION[4], IPV4_MULTICAST, IPV4_MULTICAST_MASK),
-        (BY_VERSION[4], IPV4_BROADCAST, IPV4_BROADCAST),
-        (BY_VERSION[6], IPV6_MULTICAST, IPV6_MULTICAST_MASK),
-        (BY_VERSION[6], IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK),
+    for term in (
+        IPV4_DST(IPV4_MULTICAST, IPV4_MULTICAST_MASK),
+        IPV4_DST(IPV4_BROADCAST),
+        IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK),
+        IPV6_DST(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK),
+        IPV6_SRC(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK),
     ):
-        match = (to_router, fields.is_it, fields.destination(value, mask))
-        yield emit("never", match, origin="", why="this address means something on its own link only")
+        family = BY_VERSION[4 if term[0] == IPV4_DST.index else 6].is_it
+        yield emit("never", (to_router, family, term), origin="", why="this address is of its own link only")
     for kind in LINK_CONTROL:
         control = (to_router, ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(kind))
         yield emit("never", control, origin="", why="messages of the link are no rule's, and so stay on it")
@@ -197,6 +198,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
                     SetField(ETH_DST, member.mac.value),
                     DecTtl(),
                     SetField(IN_PORT, 0),
+                    SetField(SENDER_SET.field, 0),
                 ),
                 goto="forward",
                 origin=member.origin,
@@ -206,7 +208,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     here = (NETWORK(view.number), ETH_DST(view.router_mac.value))
-    for address in dict.fromkeys((*view.answered(), *view.outside_addresses())):
+    for address in view.own():
         fields = fields_of(address)
         yield emit(
             "closed",
@@ -214,14 +216,15 @@ def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=view.origin,
             why="nothing is open at this address: no rewrite has led the packet on",
         )
-    for cidr in view.behind_nat:
-        fields = fields_of(cidr)
-        yield emit(
-            "hidden",
-            (*here, ASKED(0), fields.is_it, *prefix(fields.destination, cidr)),
-            origin=view.origin,
-            why="members of this network have no address of their own outside: only rewrites lead to them",
-        )
+    for network in view.hidden:
+        for cidr in network.cidrs:
+            fields = fields_of(cidr)
+            yield emit(
+                "hidden",
+                (*here, ASKED(0), fields.is_it, *prefix(fields.destination, cidr)),
+                origin=view.origin,
+                why="who is in this network, and who is not, is not told outside",
+            )
     yield emit("outside", here, origin=view.origin, why="no member that the outside may reach has this address")
 
 
@@ -239,6 +242,7 @@ ROUTE = Stage(
             ICMP_TYPE,
             IPV4_DST,
             IPV6_DST,
+            IPV6_SRC,
             IP_PROTO,
             NETWORK.field,
             NW_TTL,
@@ -271,9 +275,9 @@ ROUTE = Stage(
         "gateway": Priority(600, "anything else for a gateway"),
         "never": Priority(500, "addresses that are not routed"),
         "closed": Priority(450, "addresses of an uplink to which no rewrite led"),
-        "hidden": Priority(400, "from outside to a member behind NAT"),
         "spent": Priority(300, "packets that may not travel further"),
         "member": Priority(200, "the address of a member of a routed network"),
+        "hidden": Priority(170, "from outside to any other address of a network that does not show itself there"),
         "nobody": Priority(150, "any other address of a routed network"),
         "outside": Priority(100, "any other address"),
     },

@@ -21,6 +21,7 @@ from controller.flow.fields import (
     CT_TP_SRC,
     ETH_TYPE,
     KEEP,
+    KEPT,
     ORIGIN_CLASS,
     ORIGIN_NETWORK,
     PUNTED,
@@ -37,6 +38,7 @@ from controller.pipeline.classes import Side
 from controller.pipeline.ip_fields import TRACKED, ct_state
 from controller.pipeline.protocols import ICMP, ICMPV6, IPV4, IPV6
 from controller.pipeline.punting import hand_over
+from controller.pipeline.router_view import RealmView
 from controller.pipeline.rule_view import RANKS, RULE_TABLES, RuleView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.policy.firewall import Action, OnChange, PortRange, Service
@@ -170,8 +172,21 @@ def _decision(view: RuleView) -> tuple[tuple[FlowAction, ...], str | None, str]:
             return (), name_of(view.table + 1), "the rule looks on, and the next one decides"
 
 
+def _keep(emit: Emit, _: RealmView) -> Iterator[Flow]:
+    yield emit(
+        "kept",
+        (_KNOWN, KEPT(1)),
+        goto="undnat",
+        origin="",
+        why="the rule that allowed the connection lets it go on to its end",
+    )
+
+
 def _stage(index: int) -> Stage:
+    """The first one lets connections pass that stay: not before their ends are known, which translations ask for."""
     following = tuple(name_of(table) for table in range(index + 1, RULE_TABLES))
+    is_first = index == 0
+    kept = {"kept": Priority(RANKS + 1, "connections that stay, whatever rules say now")} if is_first else {}
 
     def rule(emit: Emit, view: RuleView) -> Iterator[Flow]:
         return _rule(index, emit, view)
@@ -182,6 +197,7 @@ def _stage(index: int) -> Stage:
         matches=frozenset(
             {
                 CONJ_ID,
+                *((KEPT.field,) if is_first else ()),
                 CT_NW_PROTO,
                 CT_STATE,
                 CT_TP_DST,
@@ -194,10 +210,11 @@ def _stage(index: int) -> Stage:
             }
         ),
         writes=frozenset({KEEP.field, PUNTED.field}),
-        next=(*following, "default", "commit"),
-        priorities={"rule": Priority(1, "a rule, each at a priority of its own, in their order", RANKS)},
+        next=(*following, "default", "commit", *(("undnat",) if is_first else ())),
+        priorities={**kept, "rule": Priority(1, "a rule, each at a priority of its own, in their order", RANKS)},
         miss=Miss("no rule of this table is about the connection", goto=(*following, "default")[0]),
         punts=True,
+        realm=_keep if is_first else None,
         rule=rule,
     )
 

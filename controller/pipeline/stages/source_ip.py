@@ -104,7 +104,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         yield emit(
             "own",
             (*here, ETH_TYPE(ARP), ARP_OP(ARP_REQUEST), sha, ARP_SPA(0), ARP_TPA(ip)),
-            _ipv4_mark(member, 0),
+            _ipv4_mark(member, ip),
             goto="answer",
             origin=member.origin,
             why="the member probes for its own address before it uses it (RFC 5227 section 2.1.1)",
@@ -143,7 +143,8 @@ def _beyond(emit: Emit, member: MemberView, here: tuple[Term, ...]) -> Iterator[
         yield emit(
             "beyond",
             (*here, fields.is_it, *prefix(fields.source, cidr)),
-            goto="unsnat",
+            () if member.shared is None else _mark(member.shared.from_beyond()),
+            goto="unsnat" if cidr.version == 4 else "source_nd",
             origin=member.origin,
             why="the member is a router, and the sender is behind it",
         )

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from controller.flow.actions import Action, Move, SetField
 from controller.flow.fields import (
     ANSWERING,
-    CT_MARK,
     CT_STATE,
-    KEPT,
     ORIGIN_NETWORK,
     TARGET_NETWORK,
     ZONE,
@@ -34,14 +32,6 @@ def _realm(emit: Emit, _: RealmView) -> Iterator[Flow]:
         (ct_state(CtState.INV),),
         origin="",
         why="conntrack knows no connection that this packet could be of, nor could it open one",
-    )
-    yield emit(
-        "kept",
-        (ct_state(CtState.EST, CtState.INV), KEPT(1)),
-        (_NOTE_DIRECTION,),
-        goto="undnat",
-        origin="",
-        why="the rule that allowed the connection lets it go on to its end",
     )
     yield emit(
         "zone",
@@ -75,13 +65,12 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
 STATE = Stage(
     name="state",
     purpose="Invalid packets end here; where both ends of the connection are in one network, that is noted.",
-    matches=frozenset({CT_MARK, CT_STATE, ZONE.field}),
+    matches=frozenset({CT_STATE, ZONE.field}),
     reads=frozenset({CT_STATE}),
     writes=frozenset({ANSWERING.field, ORIGIN_NETWORK.field, TARGET_NETWORK.field}),
-    next=("origin", "undnat"),
+    next=("origin",),
     priorities={
         "invalid": Priority(300, "packets of no connection"),
-        "kept": Priority(200, "connections that stay, whatever rules say now"),
         "zone": Priority(100, "connections in a zone"),
     },
     miss=Miss("the packet was not tracked"),

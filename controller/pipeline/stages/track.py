@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from controller.flow.actions import Action, Ct, Load
 from controller.flow.fields import (
     ADMITTED,
+    ETH_DST,
+    ETH_SRC,
     ETH_TYPE,
     ICMPV6_TYPE,
     IP_PROTO,
+    IPV4_DST,
+    IPV4_SRC,
     IPV6_DST,
     IPV6_SRC,
     NETWORK,
@@ -21,11 +25,23 @@ from controller.flow.fields import (
     ZONE,
 )
 from controller.flow.flow import Flow
-from controller.pipeline.ip_fields import BY_VERSION
-from controller.pipeline.protocols import ICMPV6, IPV6, IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK, LINK_CONTROL
+from controller.pipeline.ip_fields import BY_VERSION, fields_of
+from controller.pipeline.protocols import (
+    ICMPV6,
+    IPV4,
+    IPV4_BROADCAST,
+    IPV4_MULTICAST,
+    IPV4_MULTICAST_MASK,
+    IPV6,
+    IPV6_LINK_LOCAL,
+    IPV6_LINK_LOCAL_MASK,
+    IPV6_MULTICAST,
+    IPV6_MULTICAST_MASK,
+    LINK_CONTROL,
+)
 from controller.pipeline.router_view import RealmView, UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import NetworkView
+from controller.pipeline.view import NetworkView, broadcasts_of
 from controller.policy.tracking import REALM_ZONE
 
 
@@ -55,11 +71,27 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
         yield emit("network", (here, fields.is_it), _look_up(emit, REALM_ZONE), origin=view.origin, why=why)
         why = "broadcast and multicast stay in the network, and so does what is known of them"
         yield emit("local", (here, fields.is_it, TO_GROUP(1)), own, origin=view.origin, why=why)
-    if view.router is not None:
-        for field in (IPV6_SRC, IPV6_DST):
-            local = (here, ETH_TYPE(IPV6), field(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK))
-            why = "link-local addresses mean something in their network only"
-            yield emit("local", local, own, origin=view.origin, why=why)
+    if view.router is None:
+        return
+    for address in view.router.elsewhere:
+        fields, value = fields_of(address), int(address)
+        to_it = (ETH_DST(view.router.mac.value), fields.destination(value))
+        from_it = (ETH_SRC(view.router.mac.value), fields.source(value))
+        for way in (to_it, from_it):
+            why = "who this is with is known on the host that has the uplink, and rules are asked there"
+            yield emit("past", (here, fields.is_it, *way), goto="spread", origin=view.origin, why=why)
+    for field in (IPV6_SRC, IPV6_DST):
+        local = (here, ETH_TYPE(IPV6), field(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK))
+        why = "link-local addresses mean something in their network only"
+        yield emit("local", local, own, origin=view.origin, why=why)
+    to_many = (
+        (ETH_TYPE(IPV4), IPV4_DST(IPV4_MULTICAST, IPV4_MULTICAST_MASK)),
+        (ETH_TYPE(IPV6), IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK)),
+        *((ETH_TYPE(IPV4), IPV4_DST(address)) for address in (IPV4_BROADCAST, *broadcasts_of(view.network))),
+    )
+    for match in to_many:
+        why = "an address of many is of this network, also where the frame is for one MAC"
+        yield emit("local", (here, *match), own, origin=view.origin, why=why)
 
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
@@ -83,9 +115,13 @@ TRACK = Stage(
     matches=frozenset(
         {
             ADMITTED.field,
+            ETH_DST,
+            ETH_SRC,
             ETH_TYPE,
             ICMPV6_TYPE,
             IP_PROTO,
+            IPV4_DST,
+            IPV4_SRC,
             IPV6_DST,
             IPV6_SRC,
             NETWORK.field,

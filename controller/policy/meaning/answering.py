@@ -24,6 +24,8 @@ _ECHO_REQUEST: Final = 8
 _ECHO_REQUEST_V6: Final = 128
 _ECHO_REPLY_V6: Final = 129
 _ANSWER_TTL: Final = 64
+ROUTER_SOLICITED_OVERRIDE: Final = 0xE0000000
+"""The R, S and O flags of an advertisement by a router (RFC 4861 section 4.4)."""
 
 
 def answer(here: Here, frame: Packet) -> Packet | None:
@@ -35,7 +37,7 @@ def answer(here: Here, frame: Packet) -> Packet | None:
         if owner and owner.mac:
             return told_by_arp(frame, owner.mac.value)
     if is_answerable_solicitation(frame) and here.is_gateway(frame.get("nd_target"), 6) and here.advertises:
-        return advertised(frame, here.router_mac)
+        return advertised(frame, here.router_mac, ROUTER_SOLICITED_OVERRIDE)
     if asks_neighbor(frame):
         owner = here.owner(frame.get("nd_target"), 6)
         if owner and owner.mac and here.advertises:
@@ -73,16 +75,19 @@ def asks_neighbor(frame: Packet) -> bool:
     return is_answerable_solicitation(frame) and frame.is_multicast
 
 
-def advertised(solicitation: Packet, mac: int) -> Packet:
+def advertised(solicitation: Packet, mac: int, flags: int = SOLICITED_OVERRIDE) -> Packet:
     """The advertisement to the asker: what is asked for is at this MAC."""
     asked, asker = solicitation.get("nd_target"), solicitation.get("ipv6_src")
     told = solicitation.with_(eth_src=mac, eth_dst=solicitation.eth_src, ipv6_src=asked, ipv6_dst=asker)
-    told = told.with_(icmpv6_type=ADVERT, nd_reserved=SOLICITED_OVERRIDE)
+    told = told.with_(icmpv6_type=ADVERT, nd_reserved=flags)
     return told.with_(nd_options_type=TLL_OPTION, nd_tll=mac)
 
 
 def _echoed(here: Here, frame: Packet) -> Packet | None:
     """The answer of the gateway to an echo request."""
+    version = 4 if frame.eth_type == ETH_IPV4 else 6
+    if here.owner(frame.get("ip_src" if version == 4 else "ipv6_src"), version) is None:
+        return None  # from behind a member that is a router of its own
     turned = frame.with_(eth_src=frame.eth_dst, eth_dst=frame.eth_src)
     if frame.eth_type == ETH_IPV4 and frame.get("nw_proto") == ICMP:
         is_request = (frame.get("icmp_type"), frame.get("icmp_code")) == (_ECHO_REQUEST, 0)

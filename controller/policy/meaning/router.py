@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
 from controller.flow.fields import Punt
 from controller.flow.packet import Packet, is_icmp_error
 from controller.policy.meaning.connections import is_ip, is_link_scoped, source_of, target_of
@@ -33,17 +36,10 @@ def refuse_route(packet: Packet) -> str:
 
 def route_from_member(course: Course, here: Here, sender: Endpoint, frame: Packet) -> None:
     """A frame that a member sent to the router's MAC."""
-    policy, network = course.policy, here.network
     reason = refuse_route(frame) or _refuse_from_member(here, sender, frame)
     if reason:
-        return course.drop(network.name, reason)
-    uplink = next((u for u in policy.uplinks.values() if is_outside_address(policy, u, target_of(frame))), None)
-    if uplink is not None:
-        return _hairpin(course, here, uplink, frame)
-    found = routed_member(policy, target_of(frame))
-    if found is not None and found[0].name in course.bindings:
-        return _to_member(course, here.network.name, found, frame)
-    return _to_outside(course, here, frame)
+        return course.drop(here.network.name, reason)
+    return _route(course, _Way(here.network.name, frame, frame, here.network), None)
 
 
 def _refuse_from_member(here: Here, sender: Endpoint, frame: Packet) -> str:
@@ -52,47 +48,90 @@ def _refuse_from_member(here: Here, sender: Endpoint, frame: Packet) -> str:
         return f"the router takes from {sender.name} only what is its own"
     if here.is_gateway(int(target), target.version):
         return "the router answers echo requests and nothing else"
-    if any(target in network.gateways for network in here.policy.networks.values()):
-        return "it is the router's address in another network"
     return ""
 
 
 def route_from_outside(course: Course, uplink: Uplink, frame: Packet) -> None:
     """An IP packet from outside to the uplink's MAC, with a source that may be there."""
-    packet, course.known = led_in(course.policy, course.known, uplink, frame)
-    found = routed_member(course.policy, target_of(packet))
-    if found is None or found[0].name not in course.bindings:
-        return course.drop(uplink.name, "it is for no member that is there")
-    is_led = target_of(packet) != target_of(frame)
-    network = found[1]
-    if not is_led and (network.mode is not Mode.ROUTED or network.uplink != uplink.name):
-        return course.drop(uplink.name, f"nothing leads from here to an address in {network.name}")
-    return _to_member(course, uplink.name, found, packet, sent=frame)
+    _route(course, _Way(uplink.name, frame, frame), uplink)
 
 
-def _to_member(
-    course: Course,
-    came_from: str,
-    found: tuple[Endpoint, Network],
-    packet: Packet,
-    *,
-    sent: Packet | None = None,
-    hairpin: Uplink | None = None,
-) -> None:
-    """came_from: a network or an uplink. sent: the packet as its sender sent it, where it is another one already.
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """came_from: a network or an uplink; network: that network. sent: the packet as its sender sent it.
 
-    hairpin: whose outside address it was sent to from inside.
+    packet: what it is by now. asked: the uplink whose outside address it was sent to.
     """
+
+    came_from: str
+    sent: Packet
+    packet: Packet
+    network: Network | None = None
+    asked: Uplink | None = None
+
+    @property
+    def is_led(self) -> bool:
+        return target_of(self.packet) != target_of(self.sent)
+
+
+def _route(course: Course, way: _Way, outside: Uplink | None) -> None:
+    """outside: the uplink that it came in by; None: from a member."""
+    policy = course.policy
+    way = _led(course, way)
+    if asked(course, target_of(way.packet)) is not None:
+        return course.drop(way.came_from, "the outside address leads nowhere")
+    if not _counts_down(course, way):
+        return None
+    found = routed_member(policy, course.bindings, target_of(way.packet))
+    if found is not None:
+        if outside is not None and not way.is_led and not _is_known_outside(found[1], outside):
+            return course.drop(way.came_from, f"nothing leads from here to an address in {found[1].name}")
+        return _to_member(course, way, found)
+    is_inside = _is_inside(policy.networks.values(), target_of(way.packet))
+    if outside is not None:
+        hidden = [network for network in policy.networks.values() if not _is_known_outside(network, outside)]
+        if not is_inside or (not way.is_led and _is_inside(hidden, target_of(way.packet))):
+            return course.drop(way.came_from, "nobody whom the outside may reach has the address")
+    if is_inside or way.network is None:
+        return _unreachable(course, way, "it is an address of a network, and of nobody who is there")
+    return _to_outside(course, way, way.network)
+
+
+def asked(course: Course, address: Address) -> Uplink | None:
+    """The uplink here whose outside address it is, so that it is asked where that leads."""
+    here = (course.policy.uplinks[name] for name in course.uplinks)
+    return next((uplink for uplink in here if is_outside_address(course.policy, uplink, address)), None)
+
+
+def _led(course: Course, way: _Way) -> _Way:
+    """Where an outside address leads, whoever sends to it."""
+    uplink = asked(course, target_of(way.packet))
+    if uplink is None:
+        return way
+    packet, course.known = led_in(course.policy, course.known, uplink, way.packet)
+    return replace(way, packet=packet, asked=uplink)
+
+
+def _is_known_outside(network: Network, uplink: Uplink) -> bool:
+    """Whether the world behind an uplink may send to members under their own addresses."""
+    return network.mode is Mode.ROUTED and network.uplink == uplink.name
+
+
+def _is_inside(networks: Iterable[Network], address: Address) -> bool:
+    cidrs = (cidr for network in networks if network.routed for cidr in network.cidrs)
+    return any(address in cidr for cidr in cidrs if cidr.version == address.version)
+
+
+def _to_member(course: Course, way: _Way, found: tuple[Endpoint, Network]) -> None:
     member, network = found
-    if not _counts_down(course, came_from, packet, sent or packet):
-        return
-    on = _counted(packet).with_(eth_src=course.policy.defaults.router_mac.value, eth_dst=_mac_of(member))
+    router_mac = course.policy.defaults.router_mac.value
+    on = _counted(way.packet).with_(eth_src=router_mac, eth_dst=_mac_of(member))
     if not course.admit(network, on):
         return
-    if hairpin is not None:
-        there = _hairpinned(course, hairpin, network, on)
+    if way.network is not None and way.asked is not None:
+        there = _hairpinned(course, way.asked, network, on)
         if there is None:
-            return course.drop(came_from, "no outside address is free for it")
+            return course.drop(way.came_from, "no outside address is free for it")
         on = there
     course.hand(course.here(network), member, on)
 
@@ -103,16 +142,6 @@ def _mac_of(member: Endpoint) -> int:
 
 
 # To outside addresses, from inside
-
-
-def _hairpin(course: Course, here: Here, uplink: Uplink, frame: Packet) -> None:
-    if uplink.name not in course.uplinks:
-        return course.drop(here.network.name, f"uplink {uplink.name} is on no port")
-    packet, course.known = led_in(course.policy, course.known, uplink, frame)
-    found = routed_member(course.policy, target_of(packet))
-    if target_of(packet) == target_of(frame) or found is None or found[0].name not in course.bindings:
-        return course.drop(here.network.name, "the outside address leads nowhere")
-    return _to_member(course, here.network.name, found, packet, sent=frame, hairpin=uplink)
 
 
 def _hairpinned(course: Course, uplink: Uplink, network: Network, packet: Packet) -> Packet | None:
@@ -133,20 +162,16 @@ def _hairpinned(course: Course, uplink: Uplink, network: Network, packet: Packet
 # To the outside
 
 
-def _to_outside(course: Course, here: Here, frame: Packet) -> None:
-    policy, network = course.policy, here.network
-    if network.uplink is None:
-        return _unreachable(course, here, frame, "nobody has the address, and there is no uplink")
+def _to_outside(course: Course, way: _Way, network: Network) -> None:
+    policy, packet = course.policy, way.packet
+    if network.uplink is None or network.uplink not in course.uplinks:
+        return _unreachable(course, way, "nobody has the address, and no uplink is here")
     uplink = policy.uplinks[network.uplink]
-    if uplink.name not in course.uplinks:
-        return course.drop(network.name, f"uplink {uplink.name} is on no port")
-    hop = next_hop(uplink, target_of(frame))
+    hop = next_hop(uplink, target_of(packet))
     if hop is None:
-        return _unreachable(course, here, frame, f"uplink {uplink.name} has no route to it")
-    if not _counts_down(course, network.name, frame, frame):
-        return None
+        return _unreachable(course, way, f"uplink {uplink.name} has no route to it")
     mac = uplink.mac or policy.defaults.router_mac
-    packet = _counted(frame).with_(eth_src=mac.value)
+    packet = _counted(packet).with_(eth_src=mac.value)
     if not course.admit(network, packet):
         return None
     named = _under_outside_name(course, uplink, network, packet)
@@ -185,19 +210,19 @@ def _to_hop(course: Course, uplink: Uplink, hop: Address, packet: Packet) -> Non
 # What the sender is told
 
 
-def _unreachable(course: Course, here: Here, frame: Packet, reason: str) -> None:
-    course.drop(here.network.name, reason)
-    if not is_icmp_error(frame.get):
-        course.tell(Punt.UNREACHABLE, "", frame)
+def _unreachable(course: Course, way: _Way, reason: str) -> None:
+    course.drop(way.came_from, reason)
+    if not is_icmp_error(way.sent.get):
+        course.tell(Punt.UNREACHABLE, "", way.sent)
 
 
-def _counts_down(course: Course, place: str, packet: Packet, sent: Packet) -> bool:
+def _counts_down(course: Course, way: _Way) -> bool:
     """Whether it has a hop left. A packet that does not say how many has enough."""
-    if packet.get("nw_ttl") != 1:
+    if way.sent.get("nw_ttl") != 1:
         return True
-    course.drop(place, "it has come too many hops")
-    if not is_icmp_error(packet.get):
-        course.tell(Punt.TTL_EXCEEDED, "", sent)
+    course.drop(way.came_from, "it has come too many hops")
+    if not is_icmp_error(way.sent.get):
+        course.tell(Punt.TTL_EXCEEDED, "", way.sent)
     return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -310,3 +311,14 @@ def test_a_change_of_a_member_runs_no_unit_of_the_router_again() -> None:
     checker.check(changed)
     again = {key for key, value in checker._before.items() if remembered.get(key) is not value}
     assert again == {("network", "dmz"), ("routed", "dmz"), ("realm",)}
+
+
+def test_a_member_is_behind_no_other_member_of_its_network() -> None:
+    router = {"network": "red", "ips": ["10.9.0.1"], "routes": ["192.0.2.0/24", "10.9.0.0/16"]}
+    near, far = {"network": "red", "ips": ["10.9.0.2"]}, {"network": "dmz", "ips": ["10.2.0.11"]}
+    words = {"cidr": ip_network("10.9.0.0/16"), "address": ip_address("10.9.0.2"), "other": "near", "network": "red"}
+    assert found(
+        endpoints={"router": router, "near": near, "far": far}, networks={"lan": LAN, "dmz": DMZ, "red": {"vlan": 3}}
+    ) == [("/endpoints/router/routes/1", said(rules.ROUTE_INSIDE, **words))]
+    told = {"lan": LAN, "dmz": DMZ, "red": {"vlan": 3, "cidrs": ["10.9.0.0/24"]}}
+    assert found(endpoints={"router": router, "near": near, "far": far}, networks=told) == []
