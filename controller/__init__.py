@@ -2,7 +2,7 @@
 
 What happens to a policy document::
 
-    document -> policy.parse -> policy.load -> policy.check -> Policy --+
+    document -> policy.parse -> policy.load -> policy.check -> Policy --+--> pipeline.rulebook, once for all bridges
     ports that the switches describe -> inventory.bind -> Bindings -----+--> pipeline.compile, a bridge at a time
                                                                              |
     what is installed: cookies <- openflow.session.read_flows                v
@@ -26,7 +26,10 @@ observed. network: one isolation domain. vlan: 1 to 4094, at the edge. vni: 24 b
 endpoint in several networks. stage: a named step of the pipeline; table: its number. flow: an OpenFlow entry. desired,
 installed: what flows should be there, and are; plan: their difference. bundle: the atomic change (OpenFlow 1.4).
 revision: a stored policy version. learned: known from traffic, by the switch itself. punt: a packet that a flow hands
-to the controller, and why.
+to the controller, and why. rule: a sentence about connections; tier: rules that are asked together. connection: a
+conntrack entry; zone: conntrack's 16 bits that keep entries apart. tracked: a network whose connections are looked at.
+realm: all networks that the router joins, and their outside. uplink: a port behind which the outside is. rewrite: an
+address that changes there, by nat (conntrack's) or packet by packet. class: those of whom rules say the same.
 """
 
 __version__ = "0.1.0"

@@ -97,20 +97,21 @@ class Bridge:
         self.ports = dict(ports)
         self.name = next((name for name, ofport in ports.items() if ofport == LOCAL_PORT), self.name)
 
-    def replace(self, seats: Mapping[str, int], compiled: Compiled) -> None:
-        """Desire other flows. Takes as long as what changes is large: call it in a thread."""
-        changes = self.tally.difference(self.compiled, compiled)
+    def replace(self, seats: Mapping[str, int], compiled: Compiled, changes: Difference[int, Flow]) -> None:
+        """Desire other flows. changes: how they differ from those until now.
+
+        Takes as long as what changes is large: call it in a thread.
+        """
         self.tally.replace(self.compiled, compiled)
         self.touched.update(flow.cookie for flow in changes.add)
         self.touched.update(changes.remove)
-        # Freed one segment after the other: freeing all at once is one step of the interpreter, which no thread
-        # interrupts.
-        segments = list(self.compiled.segments.values())
+        # Freed one after the other: freeing all at once is one step of the interpreter, which no thread interrupts.
+        parts = [*self.compiled.segments.values(), *self.compiled.others.values()]
         self.compiled = compiled
         self.generation += 1
         self.seats = seats
-        while segments:
-            segments.pop()
+        while parts:
+            parts.pop()
 
     @property
     def plan_size(self) -> int:

@@ -61,9 +61,10 @@ def find_carriers(
 ) -> Carriers:
     """The ports of every bridge that lead to other hosts, and which members are behind them.
 
-    A host's trunk leads to every other host that has one; a tunnel to one host. An endpoint is where it is bound; of
-    those elsewhere only the ones matter whose networks have members here. A port that an endpoint is bound to leads
-    nowhere else. before: an earlier result, of whose units those stay that were made of the same.
+    A host's trunk leads to every other host that has one; a tunnel to one host. An endpoint is where it is bound, or
+    where its port is about to be made; of those elsewhere only the ones matter whose networks have members here. A port
+    that an endpoint is bound to leads nowhere else. before: an earlier result, of whose units those stay that were made
+    of the same.
     """
     hosts = find_hosts(policy, bridges)
     if len(hosts) < 2:
@@ -76,10 +77,13 @@ def find_carriers(
     }
     routing = tuple(filter(routing_bridges(policy, bindings).__contains__, sites))
     gateways = {name: dpid for dpid, names in bindings.uplinks.items() for name in names}
+    managed = {host.name: dpid for dpid, host in hosts.items() if host.ovsdb is not None}
     spreads: dict[str, Spread] = {}
     by_bridge: dict[Dpid, dict[str, tuple[Carrier, ...]]] = {dpid: {} for dpid in hosts}
     for network in policy.networks.values():
-        presence = _presence(policy.members[network.name], bindings, sites, routing if network.routed else ())
+        members = policy.members[network.name]
+        homes = [(one, bindings.home.get(one.name) or managed.get(one.host or "")) for one in members]
+        presence = _presence(homes, sites, routing if network.routed else ())
         made_of = (network, presence, gateways.get(network.uplink or ""))
         spread = spreads[network.name] = _spread(made_of, before.spreads.get(network.name))
         for dpid, carriers in spread.at.items():
@@ -110,12 +114,11 @@ def _site(host: Host, bridge: BridgePorts, made_of: SiteMadeOf, ports: Mapping[D
 
 
 def _presence(
-    members: Iterable[Endpoint], bindings: Bindings, sites: Mapping[Dpid, Site], besides: Iterable[Dpid]
+    homes: Iterable[tuple[Endpoint, Dpid | None]], sites: Mapping[Dpid, Site], besides: Iterable[Dpid]
 ) -> Presence:
-    """By site, in the order of hosts. besides: sites that count without members, too."""
+    """By site, in the order of hosts. homes: of the members. besides: sites that count without members, too."""
     found: dict[Dpid, list[Endpoint]] = {dpid: [] for dpid in besides}
-    for endpoint in members:
-        dpid = bindings.home.get(endpoint.name)
+    for endpoint, dpid in homes:
         if dpid is not None:
             found.setdefault(dpid, []).append(endpoint)
     return tuple((site, tuple(found[dpid])) for dpid, site in sites.items() if dpid in found)

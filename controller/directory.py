@@ -9,7 +9,7 @@ from functools import cached_property
 from controller.errors import pointer
 from controller.mac import Mac
 from controller.policy.firewall import Rule
-from controller.policy.model import OUTSIDE, Address, Network, Policy, Uplink, ips_in
+from controller.policy.model import OUTSIDE, Address, Network, Policy, Uplink, first_address, ips_in
 
 _RULES = pointer("rules", "")
 
@@ -41,10 +41,10 @@ class Directory:
     def router(self, number: int, version: int) -> Address | None:
         """The router's first address of an IP version in a network or on an uplink; None where it has none."""
         network, uplink = self._networks.get(number), self._uplinks.get(number)
-        addresses: tuple[Address, ...] = () if network is None else network.gateways
         if uplink is not None:
-            addresses = tuple(attached.ip for attached in uplink.addresses)
-        return next((address for address in addresses if address.version == version), None)
+            return first_address(uplink, version)
+        gateways = () if network is None else network.gateways
+        return next((address for address in gateways if address.version == version), None)
 
     def router_mac(self, uplink: Uplink) -> Mac:
         """What the router has on an uplink."""

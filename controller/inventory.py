@@ -53,6 +53,7 @@ class Bindings:
 
     seats: dpid -> endpoint name -> ofport. home: endpoint -> its dpid. uplinks: dpid -> uplink name -> ofport.
     rivals: endpoint -> other bridges that show a port of its name; they get nothing. hosts: which bridge is which host.
+    made_of: endpoints, hosts and uplinks of the policy, and the bridges.
     """
 
     seats: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Bindings:
     rivals: Mapping[str, tuple[Dpid, ...]] = field(default_factory=dict)
     hosts: Mapping[Dpid, str] = field(default_factory=dict)
     uplinks: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
+    made_of: tuple[object, ...] = field(default=(), compare=False)
 
 
 def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> Bindings:
@@ -69,6 +71,9 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     that bridge showed the port last and is present, or no other present bridge shows it: a stranger that shows a port
     of the same name takes nothing away. Among several new ones the first in `bridges` wins.
     """
+    made_of = (policy.endpoints, policy.hosts, policy.uplinks, tuple(bridges))
+    if made_of == before.made_of:
+        return before
     known = {bridge.dpid: bridge for bridge in bridges}
     on = _bridges_of(policy, bridges)
     hosts_named = chain(
@@ -88,11 +93,11 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
 
     def take(chosen: Dpid, place: str) -> int | None:
         """The port, if nobody has it: it has one user, also where several know it by different labels."""
-        seat = known[chosen].ofport(place)
+        seat, users = known[chosen].ofport(place), taken[chosen]
         assert seat is not None
-        if seat in taken[chosen]:
+        if seat in users:
             return None
-        taken[chosen].add(seat)
+        users.add(seat)
         return seat
 
     at_uplink = {name: dpid for dpid, names in before.uplinks.items() for name in names}
@@ -107,7 +112,9 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
         candidates = showing_port(endpoint.host, endpoint.place)
         if not candidates:
             continue
-        chosen = _choose(candidates, known, before.home.get(endpoint.name))
+        chosen = candidates[0]
+        if len(candidates) > 1:
+            chosen = _choose(candidates, known, before.home.get(endpoint.name))
         seat = take(chosen, endpoint.place)
         if seat is None:
             continue
@@ -124,6 +131,7 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
         rivals,
         hosts,
         {dpid: _kept(here, before.uplinks.get(dpid)) for dpid, here in uplinks.items()},
+        made_of,
     )
 
 

@@ -131,7 +131,7 @@ class Punts:
     def _handle(self, packet: PacketIn) -> None:
         view = self._view()
         match reason_of(packet):
-            case Punt.REJECT | Punt.TTL_EXCEEDED | Punt.UNREACHABLE:
+            case Punt.REJECT | Punt.TTL_EXCEEDED | Punt.UNREACHABLE | Punt.SOLICITATION:
                 if (reply := reply_to(packet, view)) is not None:
                     self._send(reply.actions, reply.frame)
             case Punt.RESOLVE:

@@ -33,7 +33,7 @@ from controller.control import (
 )
 from controller.diff import Difference
 from controller.directory import Directory, PuntView
-from controller.errors import CompileError, SwitchError
+from controller.errors import CompileError, Problem, SwitchError
 from controller.flow.flow import Flow
 from controller.host_plan import HostPlan, plan_hosts
 from controller.host_view import planned_hosts, status_of_hosts, view_hosts
@@ -58,6 +58,7 @@ from controller.revisions import Revisions
 from controller.rule_counters import Counted, RuleCounters
 from controller.rule_log import Reader, RuleLog
 from controller.switch import ForeignFlow, PacketIn, Switch
+from controller.verifying import carry_out, size_of, verified_singly, verify_plan
 
 LOG = logging.getLogger("tripoint.reconcile")
 
@@ -67,8 +68,6 @@ AUDIT_EVERY_S = 60.0
 """How often everything installed is read again, to find what others have changed."""
 AT_ONCE_UP_TO = 1000
 """A set of so many flows is compared in a fraction of a millisecond."""
-VERIFY_EACH_UP_TO = 64
-"""A plan of so many flows is verified flow by flow; a larger one by reading everything."""
 REFUSALS_KEPT = 20
 
 P = ParamSpec("P")
@@ -90,6 +89,7 @@ class Reconciler:
         self._wall_clock = wall_clock
         self._databases = databases
         self._lock = loop.lock()
+        self._advice_lock = loop.lock()
         self._bridges: dict[Dpid, Bridge] = {}
         self._bindings = Bindings()
         self._carriers = NO_CARRIERS
@@ -204,11 +204,12 @@ class Reconciler:
             for bridge in self._bridges.values():
                 if bridge.connected and not (changed and bridge.pass_over(stored.revision, revision)):
                     bridge.wake.set()
+        warnings = self._advise(draft)  # while the bridges take it
         hosts = self._host_wait.wait(plan)
         bridges = [bridge for bridge in self._bridges.values() if bridge.connected]
         outcomes = tuple(self._await(bridge, revision) for bridge in bridges)
         in_force = all(o.in_force for o in outcomes) and all(h.in_force for h in hosts)
-        return Outcome(revision, changed, in_force, outcomes, hosts, plan.mtus, draft.warnings)
+        return Outcome(revision, changed, in_force, outcomes, hosts, plan.mtus, warnings)
 
     def plan(self, change: Change, if_match: int | None = None) -> PlanReport:
         with self._lock:
@@ -217,6 +218,7 @@ class Reconciler:
             names = {dpid: bridge.name for dpid, bridge in self._bridges.items()}
             flows = {dpid: bridge.tally.flows for dpid, bridge in self._bridges.items()}
             hosts = planned_hosts(self._host_plan, draft.hosts)
+            draft = replace(draft, warnings=self._advise(draft))
             return self._loop.in_thread(report_plan, stored, draft, Standing(names, flows, hosts))
 
     def status(self) -> Status:
@@ -310,8 +312,13 @@ class Reconciler:
 
     def _draft(self, change: Change) -> Draft:
         document, policy = apply_change(self._stored, change, self._checker)
-        warnings = tuple(as_written(each, document) for each in self._adviser.advise(policy)[:SHOWN])
-        return replace(self._compile(document, policy), warnings=warnings)
+        return self._compile(document, policy)
+
+    def _advise(self, draft: Draft) -> tuple[Problem, ...]:
+        """What is odd about a draft's policy. Needs no lock but its own."""
+        with self._advice_lock:
+            found = self._loop.in_thread(self._adviser.advise, draft.policy, draft.book.groups)
+        return tuple(as_written(each, draft.document) for each in found[:SHOWN])
 
     def _compile(self, document: Document, policy: Policy) -> Draft:
         bridges = dict(self._bridges)  # one may connect meanwhile; it is bound when its ports are read
@@ -365,7 +372,7 @@ class Reconciler:
         self._bindings, self._carriers, self._rulebook = draft.bindings, draft.carriers, draft.book
         for dpid, compiled in draft.compiled.items():
             if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
-                bridge.replace(draft.bindings.seats[dpid], compiled)
+                bridge.replace(draft.bindings.seats[dpid], compiled, draft.differences[dpid])
 
     def _look_at_hosts(self) -> None:
         """Bind again if the databases show what binding depends on otherwise. However often they change, one look is
@@ -460,33 +467,20 @@ class Reconciler:
             revision = bridge.attempted = self._stored.revision
             bridge.installed = installed
             plan = self._compute(bridge.plan_size, bridge.take_plan, installed)
+            each = verified_singly(plan, len(bridge.tally.flows))
         found: frozenset[int] | None = None
         if plan or foreign:
-            each = _size(plan) <= VERIFY_EACH_UP_TO
             verify = [*(flow.cookie for flow in plan.add), *plan.remove] if each else []
             found = switch.apply(plan.add, plan.remove, foreign, verify)
-            self._compute(_size(plan), _carry_out, plan, installed)
+            self._compute(size_of(plan), carry_out, plan, installed)
         _require_current(bridge, switch)
         bridge.note_change(plan)
         if found is not None:
-            self._verify(switch, installed, plan, found)
+            verify_plan(self._loop, switch, installed, plan, found if each else None)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
-
-    def _verify(self, switch: Switch, installed: set[int], plan: Difference[int, Flow], found: frozenset[int]) -> None:
-        """Whether the plan is now empty, as the switch says. Raises SwitchError where it is not.
-
-        found: of the plan's flows those that it has; a large plan is held against all that it has.
-        """
-        if _size(plan) <= VERIFY_EACH_UP_TO:
-            added = {flow.cookie for flow in plan.add}
-            missing, left = len(added - found), len(found - added)
-        else:
-            missing, left = self._loop.in_thread(_compare, installed, switch.read_flows().cookies)
-        if missing or left:
-            raise SwitchError(f"after the change {missing} flows are missing and {left} are left over")
 
     def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
         until = self._loop.now() + IN_FORCE_WITHIN_S
@@ -501,17 +495,3 @@ def _require_current(bridge: Bridge, switch: Switch) -> None:
     """Raise SwitchError where a newer connection of the bridge has taken this one's place."""
     if bridge.switch is not switch:
         raise SwitchError("a newer connection of this bridge has taken over")
-
-
-def _size(plan: Difference[int, Flow]) -> int:
-    return len(plan.add) + len(plan.remove)
-
-
-def _carry_out(plan: Difference[int, Flow], installed: set[int]) -> None:
-    installed.difference_update(plan.remove)
-    installed.update(flow.cookie for flow in plan.add)
-
-
-def _compare(expected: set[int], found: frozenset[int]) -> tuple[int, int]:
-    """How many cookies are missing, and how many are left over."""
-    return len(expected - found), len(found - expected)

@@ -29,6 +29,7 @@ from controller.flow.fields import (
 )
 from controller.flow.packet import ETH_IPV4, ETH_IPV6
 from controller.frames.answers import reject, time_exceeded, unreachable
+from controller.frames.neighbors import answer_for
 from controller.mac import Mac
 from controller.policy.model import Address
 from controller.switch import PacketIn
@@ -75,7 +76,7 @@ def next_hop_of(packet: PacketIn) -> Address | None:
 
 
 def reply_to(packet: PacketIn, view: PuntView) -> Sending | None:
-    """The reply to a REJECT, TTL_EXCEEDED or UNREACHABLE; None where nothing may be said, or to nobody."""
+    """The reply to a packet that wants one from the controller; None where nothing may be said, or to nobody."""
     match reason_of(packet):
         case Punt.REJECT:
             return _reject(packet, view)
@@ -83,6 +84,8 @@ def reply_to(packet: PacketIn, view: PuntView) -> Sending | None:
             return _by_router(packet, view, time_exceeded)
         case Punt.UNREACHABLE:
             return _by_router(packet, view, unreachable)
+        case Punt.SOLICITATION:
+            return _back(packet, view, answer_for(packet.frame, _mac(packet, view)))
         case _:
             return None
 
@@ -110,6 +113,12 @@ def _by_router(packet: PacketIn, view: PuntView, say: Callable[[bytes, Address],
     # sender could make nothing of it.
     router = None if packet.read(ASKED) else _router(packet, view.directory)
     return None if router is None else _back(packet, view, say(packet.frame, router))
+
+
+def _mac(packet: PacketIn, view: PuntView) -> Mac:
+    """What the router has where the packet came from."""
+    uplink = view.directory.uplink(came_in(packet))
+    return view.directory.policy.defaults.router_mac if uplink is None else view.directory.router_mac(uplink)
 
 
 def _router(packet: PacketIn, directory: Directory) -> Address | None:

@@ -31,7 +31,7 @@ def router_addresses(lab: Lab) -> dict[Address, str]:
                 continue
             found[assigned.ip] = own
             segments.append((assigned.network, own))
-    for _, rewrite in mappings(lab.policy, "rewrites"):
+    for rewrite in _rewrites(lab):
         for text in (str(rewrite.get("address")), *_ends(rewrite)):
             outside = as_address(text)
             for segment, mac in segments:
@@ -50,6 +50,11 @@ def router_macs(lab: Lab) -> tuple[str, ...]:
 def _router_mac(lab: Lab) -> str:
     defaults = lab.policy.get("defaults") if lab.policy is not None else None
     return _mac(defaults.get("router_mac") if isinstance(defaults, dict) else None) or ROUTER_MAC
+
+
+def _rewrites(lab: Lab) -> list[dict[str, Any]]:
+    listed = lab.policy.get("rewrites") if lab.policy is not None else None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
 
 
 def _mac(value: object) -> str:

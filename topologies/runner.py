@@ -134,6 +134,8 @@ class _Builder:
             netns.batch([f'link set dev lo up alias "{self.record.mark}"'], name)
             for scope in ("all", "default"):
                 netns.sysctl(name, f"net.ipv6.conf.{scope}.accept_dad", "0")
+                # Nobody asks for routers, which kernels do some seconds later, in the midst of what is measured.
+                netns.sysctl(name, f"net.ipv6.conf.{scope}.router_solicitations", "0")
             # Every sender is told of its own error, however many there are at a time.
             for version in ("ipv4.icmp_ratelimit", "ipv6.icmp.ratelimit"):
                 netns.sysctl(name, f"net.{version}", "0")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from topologies.spec import Expect
+from topologies.spec import Expect, as_address
 
 NOTHING, ALIVE = "nothing", "seen"
 """What `Row.seen` and `Row.canary` say where all is well."""
@@ -103,7 +103,7 @@ def matrix(rows: Sequence[Row]) -> list[str]:
     cells: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         if not row.hostile:
-            pair = row.source.partition(":")[0], row.target if ":" not in row.target else row.target.partition(":")[0]
+            pair = row.source.partition(":")[0], _whole(row.target)
             cells.setdefault(pair, set()).add(row.expected.value if row.verdict is Verdict.PASS else row.verdict.value)
     names = list(dict.fromkeys(name for pair in cells for name in pair))
     order = (Verdict.FAIL.value, Verdict.INVALID.value, *(expect.value for expect in Expect))
@@ -115,6 +115,11 @@ def matrix(rows: Sequence[Row]) -> list[str]:
         words = [shown.get((source, name), "-" if name == source else "") for name in names]
         lines.append(_line([source, *words], [first, *widths]))
     return lines
+
+
+def _whole(target: str) -> str:
+    """The node of a point; an address as it is."""
+    return target if as_address(target) is not None else target.partition(":")[0]
 
 
 def summary(name: str, rows: Sequence[Row], seconds: float) -> str:

@@ -21,13 +21,14 @@ LOCAL_PORT = 0xFFFFFFFE
 class Form(Enum):
     """How a value is written in ovs-ofctl(8) syntax.
 
-    PORT: a number, but the name of the local port. CT_STATE: flags, `+trk-inv`.
+    PORT: a number, but the name of the local port. CT_STATE: flags, `+trk-inv`. FRAGMENT: a word for value and mask.
     """
 
     DECIMAL = "decimal"
     PORT = "port"
     HEX = "hex"
     CT_STATE = "ct_state"
+    FRAGMENT = "fragment"
     MAC = "mac"
     IPV4 = "ipv4"
     IPV6 = "ipv6"
@@ -140,6 +141,8 @@ ICMP_TYPE = _field("icmp_type", "NXM_OF_ICMP_TYPE", _OXM, 19, 8, Form.DECIMAL)
 ICMP_CODE = _field("icmp_code", "NXM_OF_ICMP_CODE", _OXM, 20, 8, Form.DECIMAL)
 SCTP_SRC = _field("sctp_src", "OXM_OF_SCTP_SRC", _OXM, 17, 16, Form.DECIMAL)
 SCTP_DST = _field("sctp_dst", "OXM_OF_SCTP_DST", _OXM, 18, 16, Form.DECIMAL)
+IP_FRAG = _field("ip_frag", "NXM_NX_IP_FRAG", _NXM_1, 26, 8, Form.FRAGMENT)
+"""Bit 0: the packet is a fragment. Bit 1: not the first one, so that it has no ports."""
 # A new field goes to the end: a flow's cookie is a hash over the numbers of its fields.
 
 FIELDS: tuple[Field, ...] = tuple(
@@ -266,6 +269,7 @@ class Punt(IntEnum):
     RESOLVE = 4
     NEIGHBOR = 5
     UNREACHABLE = 6
+    SOLICITATION = 7
 
 
 def refuse_overlaps(slices: tuple[Slice, ...]) -> None:

@@ -18,6 +18,7 @@ RATES_PPS: Mapping[Punt, int] = MappingProxyType(
         Punt.RESOLVE: 100,
         Punt.NEIGHBOR: 100,
         Punt.UNREACHABLE: 100,
+        Punt.SOLICITATION: 100,
     }
 )
 """Packets a second, as each switch's meter with the number of the reason counts them; bursts of one second's worth."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -37,6 +38,8 @@ TLL_OPTION: Final = 2
 """Neighbor Discovery options: source and target link-layer address (RFC 4861 section 4.6.1)."""
 SOLICITED_OVERRIDE: Final = 0x60000000
 """The S and O flags of an advertisement, as nd_reserved holds them (RFC 4861 section 4.4)."""
+ROUTER_SOLICITED_OVERRIDE: Final = 0xE0000000
+"""The same with the R flag, of a router's."""
 
 WIDTHS: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -91,6 +94,7 @@ def _is_discovery(get: Get, *types: int) -> bool:
 _PREREQUISITES: Final[Mapping[str, Callable[[Get], bool]]] = {
     "ip": lambda get: get("eth_type") == ETH_IPV4,
     "nw": _is_ip,
+    "ip_frag": _is_ip,
     "tcp": lambda get: _is_ip(get) and get("nw_proto") == TCP,
     "udp": lambda get: _is_ip(get) and get("nw_proto") == UDP,
     "sctp": lambda get: _is_ip(get) and get("nw_proto") == SCTP,
@@ -110,8 +114,13 @@ def has_header(name: str, get: Get) -> bool:
     name: any Field.name; those that are no part of `WIDTHS` (registers, in_port, vlan_vid) always exist.
     get: name -> value, 0 or None where it is not known.
     """
-    test = _PREREQUISITES.get(name) or _PREREQUISITES.get(name.split("_")[0])
+    test = _test_of(name)
     return test is None or test(get)
+
+
+@cache
+def _test_of(name: str) -> Callable[[Get], bool] | None:
+    return _PREREQUISITES.get(name) or _PREREQUISITES.get(name.split("_")[0])
 
 
 def is_icmp_error(get: Get) -> bool:

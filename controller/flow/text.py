@@ -20,6 +20,7 @@ _TRANSPORTS = {
     (0x86DD, 132): "sctp6",
 }
 
+_FRAGMENTS = {(1, 1): "yes", (2, 2): "later"}
 _CT_STATES = tuple((flag.value, str(flag.name).lower()) for flag in CtState)
 
 
@@ -30,7 +31,7 @@ def form_value(field: Field, value: int) -> str:
             return str(value)
         case Form.PORT:
             return "LOCAL" if value == LOCAL_PORT else str(value)
-        case Form.HEX | Form.CT_STATE:
+        case Form.HEX | Form.CT_STATE | Form.FRAGMENT:
             return f"{value:#x}"
         case Form.MAC:
             return str(Mac(value))
@@ -62,6 +63,8 @@ def _form_term(field: Field, value: int, mask: int) -> str:
         return "vlan_tci=0x0000/0x1fff"
     if field.form is Form.CT_STATE and mask <= sum(CtState):
         return f"{field.name}={_form_ct_state(value, mask)}"
+    if field.form is Form.FRAGMENT and (value, mask) in _FRAGMENTS:
+        return f"{field.name}={_FRAGMENTS[value, mask]}"
     text = f"{field.name}={form_value(field, value)}"
     return text if mask == field.all_ones else f"{text}/{_form_mask(field, mask)}"
 

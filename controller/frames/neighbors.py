@@ -6,7 +6,16 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from controller.flow.packet import ADVERT, ETH_ARP, ETH_IPV4, ICMPV6, SLL_OPTION, SOLICIT, TLL_OPTION
+from controller.flow.packet import (
+    ADVERT,
+    ETH_ARP,
+    ETH_IPV4,
+    ICMPV6,
+    ROUTER_SOLICITED_OVERRIDE,
+    SLL_OPTION,
+    SOLICIT,
+    TLL_OPTION,
+)
 from controller.frames.ip_heads import Address, IpHeads, read_ip
 from controller.frames.octets import form_ethernet, form_ip, sum_up
 from controller.mac import BROADCAST, Mac
@@ -41,6 +50,23 @@ def _solicitation(next_hop: IPv6Address, mac: Mac, address: Address) -> bytes:
     )
 
 
+def answer_for(solicitation: bytes, mac: Mac) -> bytes | None:
+    """The router's advertisement in answer to a solicitation: the address asked for is at this MAC (RFC 4861 4.4).
+
+    None where it is no solicitation, or asks from no address, as one does who probes for an address of its own.
+    """
+    heads = read_ip(solicitation)
+    if heads is None or not _is_discovery(heads) or heads.segment[0] != SOLICIT or heads.source.is_unspecified:
+        return None
+    message = heads.segment
+    target = IPv6Address(message[8:24])
+    body = struct.pack("!BBHI", ADVERT, 0, 0, ROUTER_SOLICITED_OVERRIDE) + target.packed
+    body += struct.pack("!BB", TLL_OPTION, 1) + _octets(mac)
+    segment = sum_up(target, heads.source, ICMPV6, body, 2)
+    to, sender = _option(message[24:], SLL_OPTION) or heads.eth_src, _octets(mac)
+    return form_ethernet(to, sender, *form_ip(target, heads.source, ICMPV6, segment, hops=_ND_HOPS))
+
+
 def hear(frame: bytes) -> tuple[Address, Mac] | None:
     """Which address is at which MAC, as an ARP message or a neighbor solicitation or advertisement says; or None."""
     if int.from_bytes(frame[12:14], "big") == ETH_ARP:
@@ -56,17 +82,22 @@ def _hear_arp(body: bytes) -> tuple[Address, Mac] | None:
 
 
 def _hear_discovery(heads: IpHeads) -> tuple[Address, Mac] | None:
+    if not _is_discovery(heads):
+        return None
     message = heads.segment
-    if heads.protocol != ICMPV6 or heads.version != 6 or heads.fragment_at or heads.more or len(message) < 24:
-        return None
-    if heads.packet[7] != _ND_HOPS or message[1]:
-        return None
     if message[0] == SOLICIT:
         return _believed(heads.source, _option(message[24:], SLL_OPTION))
     if message[0] == ADVERT:
         # An answer to a question asked of one may leave the option out (RFC 4861 section 4.4).
         return _believed(IPv6Address(message[8:24]), _option(message[24:], TLL_OPTION) or heads.eth_src)
     return None
+
+
+def _is_discovery(heads: IpHeads) -> bool:
+    """Whether it is a whole message of Neighbor Discovery's length, from this segment."""
+    if heads.protocol != ICMPV6 or heads.version != 6 or heads.fragment_at or heads.more:
+        return False
+    return len(heads.segment) >= 24 and heads.packet[7] == _ND_HOPS and not heads.segment[1]
 
 
 def _option(options: bytes, kind: int) -> bytes:

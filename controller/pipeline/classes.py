@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple
 
+from controller.flow.fields import ORIGIN_CLASS, ORIGIN_NETWORK, TARGET_CLASS, TARGET_NETWORK, Slice, Term
+from controller.pipeline.ip_fields import TRACKED
+from controller.pipeline.view import NO_CLASSES as NO_NUMBERS
+from controller.pipeline.view import ClassNumbers
 from controller.policy.firewall import Peers
 from controller.policy.model import Address, Cidr, Endpoint, Policy
-from controller.policy.peers import Block, ResolvedGroup
+from controller.policy.peers import NOBODY, Block, ResolvedGroup
 
 Atom = str
 """`group:NAME`, `endpoint:NAME` or `cidr:PREFIX`."""
@@ -24,30 +30,51 @@ Key = tuple[int, int, int]
 """A prefix: IP version, length, network address."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Side:
     """Who a rule is about, on one side: the classes, and the networks (by Network.number, 0: the outside)."""
 
     classes: tuple[int, ...]
     networks: tuple[int, ...]
 
+    @cached_property
+    def as_origin(self) -> tuple[tuple[Term, ...], ...]:
+        """The conditions of which one must hold for a tracked packet whose connection somebody of these opened."""
+        return self._terms(ORIGIN_CLASS, ORIGIN_NETWORK)
 
-@dataclass(frozen=True)
-class Classes:
-    """numbers: set of atoms -> its number, never 0. prefixes: prefix -> the class of its addresses, 0: none.
+    @cached_property
+    def as_target(self) -> tuple[tuple[Term, ...], ...]:
+        """Likewise, to whom it was opened."""
+        return self._terms(TARGET_CLASS, TARGET_NETWORK)
 
-    of_endpoint: the atoms that take in an endpoint, wherever it is.
+    def _terms(self, class_: Slice, network: Slice) -> tuple[tuple[Term, ...], ...]:
+        terms = (*map(class_, self.classes), *map(network, self.networks))
+        return tuple(tuple(sorted((TRACKED, term))) for term in terms)
+
+
+class Named(NamedTuple):
+    """Whom rules name: groups, with what they mean, endpoints and prefixes."""
+
+    groups: tuple[tuple[str, ResolvedGroup], ...] = ()
+    endpoints: frozenset[str] = frozenset()
+    cidrs: frozenset[Cidr] = frozenset()
+
+
+NOBODY_NAMED = Named()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Who is named, before anybody's address is looked at.
+
+    of_endpoint: the atoms that take in an endpoint, wherever it is. by_prefix: those that take in the addresses of a
+    prefix, whoever has them; lengths: the (IP version, length) of these, longest first.
     """
 
-    numbers: Mapping[AtomSet, int] = field(default_factory=dict)
-    prefixes: tuple[tuple[Cidr, int], ...] = ()
+    of: Named = NOBODY_NAMED
     of_endpoint: Mapping[str, AtomSet] = field(default_factory=dict)
     by_prefix: Mapping[Key, AtomSet] = field(default_factory=dict)
     lengths: tuple[tuple[int, int], ...] = ()
-
-    def of(self, endpoint: str, address: Address) -> int:
-        """The class of a member at one of its addresses."""
-        return self.numbers.get(self.of_endpoint.get(endpoint, _NOBODY) | self.at(address), 0)
 
     def at(self, address: Address) -> AtomSet:
         """The atoms that take in an address, whoever has it."""
@@ -59,10 +86,53 @@ class Classes:
                     return atoms
         return _NOBODY
 
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An endpoint with the atoms that take it in: wherever it is, and at each of its addresses."""
+
+    endpoint: Endpoint
+    atoms: AtomSet
+    at: Mapping[tuple[int, int], AtomSet]
+    """By (IP version, address)."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """numbers: set of atoms -> its number, never 0. prefixes: prefix -> the class of its addresses, 0: none.
+
+    of_endpoint: endpoint -> the classes of its addresses. taken, endpoints, held: what all this was made of.
+    """
+
+    numbers: Mapping[AtomSet, int] = field(default_factory=dict)
+    prefixes: tuple[tuple[Cidr, int], ...] = ()
+    of_endpoint: Mapping[str, ClassNumbers] = field(default_factory=dict, compare=False)
+    taken: Taken = field(default_factory=Taken, compare=False)
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict, compare=False)
+    held: Mapping[str, Held] = field(default_factory=dict, compare=False)
+
+    def of(self, endpoint: str) -> ClassNumbers:
+        """The classes of a member at its addresses; empty where rules name nobody in particular."""
+        return self.of_endpoint[endpoint] if self.numbers else NO_NUMBERS
+
+    @cached_property
+    def _with_atom(self) -> Mapping[Atom, tuple[int, ...]]:
+        found: dict[Atom, list[int]] = {}
+        for atoms, number in self.numbers.items():
+            for atom in atoms:
+                found.setdefault(atom, []).append(number)
+        return {atom: tuple(numbers) for atom, numbers in found.items()}
+
+    def differing(self, before: Classes) -> frozenset[str]:
+        """The names of groups, endpoints and prefixes that other classes are of than before."""
+        if self.numbers is before.numbers:
+            return frozenset()
+        now, old = self._with_atom, before._with_atom
+        return frozenset(atom.partition(":")[2] for atom in now.keys() | old.keys() if now.get(atom) != old.get(atom))
+
     def with_any(self, atoms: Iterable[Atom]) -> tuple[int, ...]:
         """The classes that at least one of the atoms takes in."""
-        wanted = frozenset(atoms)
-        return tuple(sorted(number for held, number in self.numbers.items() if held & wanted))
+        return tuple(sorted({number for atom in atoms for number in self._with_atom.get(atom, ())}))
 
 
 NO_CLASSES = Classes()
@@ -76,36 +146,93 @@ def atoms_of(peers: Peers) -> tuple[Atom, ...]:
     )
 
 
-def classify(policy: Policy, groups: Mapping[str, ResolvedGroup], sides: Iterable[Peers]) -> Classes:
-    """The classes that the sides of a policy's rules tell apart."""
-    held_by: dict[str, set[Atom]] = {}
-    holding: list[tuple[Atom, Block]] = []
-    for side in set(sides):
-        for name in side.groups:
-            for endpoint in groups[name].endpoints:
-                held_by.setdefault(endpoint, set()).add(f"group:{name}")
-            holding += ((f"group:{name}", block) for block in groups[name].blocks)
-        for name in side.endpoints:
-            held_by.setdefault(name, set()).add(f"endpoint:{name}")
-        holding += ((f"cidr:{cidr}", Block((cidr,))) for cidr in side.cidrs)
+def classify(
+    policy: Policy, groups: Mapping[str, ResolvedGroup], sides: Iterable[Peers], before: Classes = NO_CLASSES
+) -> Classes:
+    """The classes that the sides of a policy's rules tell apart. before: earlier ones, of which what holds is kept."""
+    taken = _take(groups, set(sides), before.taken)
+    if taken is before.taken and policy.endpoints == before.endpoints:
+        return before
+    held = _hold(policy.endpoints.values(), taken, before)
+    sets = {*taken.by_prefix.values(), *(atoms for one in held.values() for atoms in one.at.values())} - {_NOBODY}
+    numbers = before.numbers if sets == before.numbers.keys() else _number(sets)
+    if taken is before.taken and numbers is before.numbers:
+        prefixes = before.prefixes
+    else:
+        prefixes = tuple((_cidr_of(key), numbers.get(atoms, 0)) for key, atoms in sorted(taken.by_prefix.items()))
+    # A clash of hashes may give a set another number; else one that stays has the number that it had.
+    stable = numbers is before.numbers or all(before.numbers.get(atoms, n) == n for atoms, n in numbers.items())
+    of_endpoint = {
+        name: before.of_endpoint[name]
+        if stable and one is before.held.get(name)
+        else {key: numbers.get(atoms, 0) for key, atoms in one.at.items()}
+        for name, one in held.items()
+    }
+    return Classes(numbers, prefixes, of_endpoint, taken, policy.endpoints, held)
+
+
+def _take(groups: Mapping[str, ResolvedGroup], sides: set[Peers], before: Taken) -> Taken:
+    named = sorted({name for side in sides for name in side.groups})
+    endpoints = frozenset(name for side in sides for name in side.endpoints)
+    cidrs = frozenset(cidr for side in sides for cidr in side.cidrs)
+    of = Named(tuple((name, groups[name]) for name in named), endpoints, cidrs)
+    if of == before.of:
+        return before
+    touched = _touched(of, before.of)
+    # Equal sets are one object, so that they are told to be equal at a glance.
+    one_of = {atoms: atoms for atoms in before.of_endpoint.values()}
+    of_endpoint = dict(before.of_endpoint)
+    members = [(f"group:{name}", group.endpoints) for name, group in of.groups]
+    for name in touched:
+        atoms = frozenset(atom for atom, within in members if name in within)
+        if name in endpoints:
+            atoms |= {f"endpoint:{name}"}
+        if atoms:
+            of_endpoint[name] = one_of.setdefault(atoms, atoms)
+        else:
+            of_endpoint.pop(name, None)
+    holding = [(f"group:{name}", block) for name, group in of.groups for block in group.blocks]
+    holding += ((f"cidr:{cidr}", Block((cidr,))) for cidr in cidrs)
     by_prefix, lengths = _sort_prefixes(holding)
-    found = Classes({}, (), {name: frozenset(atoms) for name, atoms in held_by.items()}, by_prefix, lengths)
-    sets = {*by_prefix.values(), *_sets_of(policy.endpoints.values(), found)} - {_NOBODY}
-    numbers = _number(sets)
-    prefixes = tuple((_cidr_of(key), numbers.get(atoms, 0)) for key, atoms in sorted(by_prefix.items()))
-    return Classes(numbers, prefixes, found.of_endpoint, by_prefix, lengths)
+    if by_prefix == before.by_prefix:
+        by_prefix, lengths = before.by_prefix, before.lengths
+    return Taken(of, of_endpoint, by_prefix, lengths)
 
 
-def _sets_of(endpoints: Iterable[Endpoint], classes: Classes) -> Iterable[AtomSet]:
+def _touched(of: Named, before: Named) -> set[str]:
+    """The endpoints that other atoms may take in than before."""
+    old, now = dict(before.groups), dict(of.groups)
+    found = set(of.endpoints ^ before.endpoints)
+    for name in old.keys() | now.keys():
+        was, becomes = old.get(name, NOBODY), now.get(name, NOBODY)
+        if was is not becomes:
+            found |= was.endpoints ^ becomes.endpoints
+    return found
+
+
+def _hold(endpoints: Iterable[Endpoint], taken: Taken, before: Classes) -> dict[str, Held]:
+    same_prefixes = taken.by_prefix is before.taken.by_prefix
+    found: dict[str, Held] = {}
     for endpoint in endpoints:
-        atoms = classes.of_endpoint.get(endpoint.name, _NOBODY)
-        if endpoint.mac is not None and atoms:
-            yield atoms | classes.at(endpoint.mac.link_local)
-        if atoms or classes.lengths:
-            yield from (atoms | classes.at(address) for address in endpoint.ips)
+        name = endpoint.name
+        atoms = taken.of_endpoint.get(name, _NOBODY)
+        held = before.held.get(name)
+        if held is None or not same_prefixes or held.endpoint is not endpoint or held.atoms is not atoms:
+            held = Held(endpoint, atoms, _at_addresses(endpoint, atoms, taken))
+        found[name] = held
+    return found
 
 
-def _sort_prefixes(holding: list[tuple[Atom, Block]]) -> tuple[dict[Key, AtomSet], tuple[tuple[int, int], ...]]:
+def _at_addresses(endpoint: Endpoint, atoms: AtomSet, taken: Taken) -> dict[tuple[int, int], AtomSet]:
+    addresses = list(endpoint.ips)
+    if endpoint.mac is not None and any(ip.version == 6 for ip in addresses):
+        addresses.append(endpoint.mac.link_local)
+    if not taken.lengths:
+        return {(ip.version, int(ip)): atoms for ip in addresses}
+    return {(ip.version, int(ip)): atoms | taken.at(ip) for ip in addresses}
+
+
+def _sort_prefixes(holding: list[tuple[Atom, Block]]) -> tuple[Mapping[Key, AtomSet], tuple[tuple[int, int], ...]]:
     """Every prefix that is named, with the atoms that hold its addresses; and the lengths in use, longest first."""
     included: dict[Key, set[int]] = {}
     excluded: dict[Key, set[int]] = {}

@@ -23,6 +23,7 @@ from controller.pipeline.segment import (
     Parts,
     Seat,
     Segment,
+    beside_of,
     make_segment,
     seat_of,
     shared_member,
@@ -58,7 +59,7 @@ MadeOf = tuple[Policy, Mapping[str, int], Mapping[str, tuple[Carrier, ...]], Rul
 class Compiled:
     """A bridge's flows, in units. Two results share every unit that did not change between them.
 
-    made_of: what `compile_bridge` was given.
+    made_of: what `compile_bridge` was given. seats: of the endpoints that are bound here.
     """
 
     bridge: Flows = ()
@@ -67,6 +68,7 @@ class Compiled:
     others: Mapping[str, Unit] = field(default_factory=dict)
     view: BridgeView = ABLE
     made_of: MadeOf | None = field(default=None, compare=False)
+    seats: Mapping[str, Seat] = field(default_factory=dict, compare=False)
 
     def units(self) -> Iterator[Flows]:
         """Every unit's flows; a flow that two units need comes twice."""
@@ -113,8 +115,8 @@ def compile_bridge(
     if before.view != bridge:
         before = Compiled(view=bridge)
     seats: dict[str, list[Seat]] = {}
-    local = [seat_of(policy, policy.endpoints[name], port, book) for name, port in ports.items()]
-    for seat in local:
+    local = _seats(policy, ports, book, before)
+    for seat in local.values():
         for name in seat.endpoint.networks:
             seats.setdefault(name, []).append(seat)
     for name in _reached(policy, seats, uplinks):
@@ -124,12 +126,12 @@ def compile_bridge(
     segments = {}
     for name, members in seats.items():
         network = policy.networks[name]
-        place = place_of(policy, book, network, _way_out(policy, here[name], network.uplink, uplinks))
+        place = place_of(policy, book, network, _way_out(policy, here[name], network.uplink, uplinks), bridge)
         parts = Parts(network, tuple(members), here[name], remote, place)
         segments[name] = make_segment(policy, book, parts, before.segments.get(name), bridge)
-    shared = sorted((seat.shared for seat in local if seat.shared is not None), key=lambda member: member.port)
+    shared = sorted((seat.shared for seat in local.values() if seat.shared is not None), key=lambda member: member.port)
     shared_view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
-    views = _views(policy, book, seats, uplinks)
+    views = _views(policy, book, seats, uplinks, bridge)
     return Compiled(
         before.bridge or _bridge(bridge),
         _shared(shared_view, before.shared),
@@ -137,7 +139,31 @@ def compile_bridge(
         {key: _unit(view, before.others.get(key)) for key, view in views.items()},
         bridge,
         made_of,
+        local,
     )
+
+
+def _seats(policy: Policy, ports: Mapping[str, int], book: Rulebook, before: Compiled) -> Mapping[str, Seat]:
+    """By endpoint name. What is still true of earlier ones is kept."""
+    if before.made_of is None:
+        return {name: seat_of(policy, policy.endpoints[name], port, book) for name, port in ports.items()}
+    old, old_ports, _, old_book, _ = before.made_of
+    same_networks = policy.networks == old.networks
+    if same_networks and policy.endpoints == old.endpoints and ports == old_ports and book.classes is old_book.classes:
+        return before.seats
+    found: dict[str, Seat] = {}
+    for name, port in ports.items():
+        endpoint, known = policy.endpoints[name], before.seats.get(name)
+        if (
+            known is None
+            or not same_networks
+            or known.endpoint is not endpoint
+            or known.port != port
+            or known.classes is not book.classes.of(name)
+        ):
+            known = seat_of(policy, endpoint, port, book)
+        found[name] = known
+    return found
 
 
 def _is_same(before: MadeOf, now: MadeOf) -> bool:
@@ -148,10 +174,12 @@ def _is_same(before: MadeOf, now: MadeOf) -> bool:
     if any(old.endpoints.get(name) is not policy.endpoints[name] for name in ports):
         return False
     networks = {network for name in ports for network in policy.endpoints[name].networks}
-    # What a router on another host may not speak for depends on networks that need not be here.
-    routers = (one for ways in carriers.values() for carrier in ways if carrier.routers for one in carrier.routers)
-    networks.update(network for one in routers for network in one.networks)
-    return all(old.networks.get(name) is policy.networks[name] for name in networks)
+    if any(old.networks.get(name) is not policy.networks[name] for name in networks):
+        return False
+    # What a router may not speak for depends on networks and members that need not be here.
+    routers = [policy.endpoints[name] for name in ports if policy.endpoints[name].routes]
+    routers += [one for ways in carriers.values() for carrier in ways if carrier.routers for one in carrier.routers]
+    return all(old.endpoints.get(one.name) is one and beside_of(old, one) == beside_of(policy, one) for one in routers)
 
 
 def _reached(policy: Policy, here: Collection[str], uplinks: Mapping[str, int]) -> tuple[str, ...]:
@@ -187,13 +215,14 @@ def _remote_shared(policy: Policy, here: Mapping[str, tuple[Carrier, ...]]) -> d
     return found
 
 
-def _views(policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mapping[str, int]) -> dict[str, View]:
+def _views(
+    policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mapping[str, int], bridge: BridgeView
+) -> dict[str, View]:
     """What is compiled besides networks, by a name of its own."""
     found: dict[str, View] = {} if book.realm is None else {"realm": book.realm}
     found |= {f"rule {view.rule.name}": view for view in rules_for(book, [policy.networks[name] for name in here])}
-    is_routed = book.realm is not None and book.realm.router_mac is not None
-    for name, port in uplinks.items() if is_routed else ():
-        found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port)
+    for name, port in uplinks.items():
+        found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port, bridge)
     return found
 
 
@@ -220,7 +249,8 @@ def _unit(view: View, before: Unit | None) -> Unit:
         case RealmView():
             return Unit(view, tuple(flow for make, emit in _REALM_STAGES for flow in make(emit, view)))
         case RuleView():
-            return Unit(view, tuple(flow for make, emit in _RULE_STAGES for flow in make(emit, view)))
+            make, emit = _RULE_STAGES[view.table]
+            return Unit(view, tuple(make(emit.recalling(() if before is None else before.flows), view)))
         case UplinkView():
             return Unit(view, tuple(flow for make, emit in _UPLINK_STAGES for flow in make(emit, view)))
         case never:
@@ -229,5 +259,6 @@ def _unit(view: View, before: Unit | None) -> Unit:
 
 _SHARED_STAGES = [(stage.shared, emit) for stage, emit in EMITTERS if stage.shared is not None]
 _REALM_STAGES = [(stage.realm, emit) for stage, emit in EMITTERS if stage.realm is not None]
+# One for each table of rules, in their order.
 _RULE_STAGES = [(stage.rule, emit) for stage, emit in EMITTERS if stage.rule is not None]
 _UPLINK_STAGES = [(stage.uplink, emit) for stage, emit in EMITTERS if stage.uplink is not None]

@@ -13,6 +13,7 @@ from controller.flow.fields import (
     CT_NW_SRC,
     CT_STATE,
     ETH_TYPE,
+    IP_FRAG,
     IPV4_DST,
     IPV4_SRC,
     IPV6_DST,
@@ -60,6 +61,9 @@ def ct_state(having: CtState, lacking: CtState | None = None) -> Term:
 TRACKED = ct_state(CtState.TRK, CtState.INV)
 """Conntrack was asked and knows what the packet belongs to; what every look at a ct_ field needs beside it."""
 NEW = ct_state(CtState.NEW)
+FRAGMENT = IP_FRAG(1, 1)
+LATER_FRAGMENT = IP_FRAG(2, 2)
+"""It has no ports, and Open vSwitch in userspace tells none of its connection either."""
 
 
 NOBODYS: tuple[Cidr, ...] = (

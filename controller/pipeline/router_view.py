@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from controller.errors import pointer
 from controller.mac import Mac
 from controller.policy.firewall import Decision
-from controller.policy.model import Address, Cidr, Network, Uplink
+from controller.policy.model import Address, Attached, Cidr, Uplink
+from controller.policy.peers import in_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,9 @@ class WayOut:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """The router of a routed network.
+    """The router of a routed network. advertises: see BridgeView.
 
+    translates: the IP versions whose packets get another source outwards, whichever member sends them.
     elsewhere: its addresses at the uplink, for itself and for members, where the uplink is on another host.
     """
 
@@ -34,6 +36,8 @@ class Router:
     gateways: tuple[Address, ...]
     nat: bool
     way_out: WayOut | None
+    translates: tuple[int, ...]
+    advertises: bool = True
     elsewhere: tuple[Address, ...] = ()
 
 
@@ -108,7 +112,7 @@ class Inward:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An outside address and a member's stand for each other, packet by packet. hairpin: as of `Inward`."""
+    """An outside address and a member's stand for each other, packet by packet. hairpin: as of Inward."""
 
     origin: str
     network: int
@@ -122,7 +126,8 @@ class UplinkView:
     """An uplink whose port is on this bridge.
 
     mac: the router's there; router_mac: the one that it has in networks. refused: prefixes that are elsewhere, whose
-    addresses nobody behind this uplink has. hidden: routed networks whose members' addresses mean nothing there.
+    addresses nobody behind this uplink has. known: prefixes of the networks whose members have an address here.
+    hidden: the numbers of all other networks with a router. elsewhere: addresses of other uplinks.
     """
 
     uplink: Uplink
@@ -130,10 +135,13 @@ class UplinkView:
     mac: Mac
     router_mac: Mac
     refused: tuple[Cidr, ...]
-    hidden: tuple[Network, ...] = ()
+    known: tuple[Cidr, ...] = ()
+    hidden: tuple[int, ...] = ()
+    elsewhere: tuple[Address, ...] = ()
     outward: tuple[Outward, ...] = ()
     inward: tuple[Inward, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
+    advertises: bool = True
 
     @property
     def number(self) -> int:
@@ -148,7 +156,7 @@ class UplinkView:
         return tuple(dict.fromkeys(attached.network for attached in self.uplink.addresses))
 
     def outside_addresses(self) -> tuple[Address, ...]:
-        """Those that translations lead from or to, each once; without those of stateless exchanges."""
+        """Those that conntrack leads from or to, each once; not those that stand for a member packet by packet."""
         return tuple(dict.fromkeys(self._outside_addresses()))
 
     def _outside_addresses(self) -> Iterator[Address]:
@@ -159,16 +167,15 @@ class UplinkView:
             yield from (inward.address, inward.hairpin)
         yield from (exchange.hairpin for exchange in self.exchanges)
 
-    def own(self) -> tuple[Address, ...]:
-        """All that the router has there, for itself or for members, each once."""
-        exchanged = (exchange.address for exchange in self.exchanges)
-        own = (attached.ip for attached in self.uplink.addresses)
-        return tuple(dict.fromkeys((*own, *self.outside_addresses(), *exchanged)))
-
     def answered(self) -> tuple[Address, ...]:
         """The addresses on its segments for which the switch answers."""
-        return tuple(address for address in self.own() if any(_is_in(address, cidr) for cidr in self.segments))
+        own: tuple[Attached, ...] = self.uplink.addresses
+        on_link = (a for a in self._of_rewrites() if in_any(a, self.segments))
+        return tuple(dict.fromkeys((*(attached.ip for attached in own), *on_link)))
 
+    def addresses(self) -> tuple[Address, ...]:
+        """Every address that the router has here, by itself or for a member."""
+        return tuple(dict.fromkeys((*(attached.ip for attached in self.uplink.addresses), *self._of_rewrites())))
 
-def _is_in(address: Address, cidr: Cidr) -> bool:
-    return address.version == cidr.version and address in cidr
+    def _of_rewrites(self) -> tuple[Address, ...]:
+        return (*self.outside_addresses(), *(exchange.address for exchange in self.exchanges))

@@ -6,18 +6,21 @@ table's. Within a table the first rule has the highest rank.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from zlib import crc32
 
 from controller.errors import pointer
-from controller.pipeline.classes import Classes, Side, atoms_of
+from controller.pipeline.classes import NO_CLASSES, Classes, Side, atoms_of
 from controller.policy.firewall import Action, Peers, Rule
-from controller.policy.model import Policy
+from controller.policy.model import Network, Policy
 from controller.policy.peers import ResolvedGroup
 
 RULE_TABLES = 8
 """How many tiers and rules that only log there may be together."""
-RANKS = 60_000
+CHAPTER, CHAPTER_MAX, CHAPTERS = 16, 250, 240
+"""How many rules a chapter of a table has where it may, how many at most, and how many chapters there are."""
+RANKS = CHAPTERS * CHAPTER_MAX
 """How many rules a table can hold, and more."""
 
 
@@ -46,8 +49,26 @@ class RuleView:
         return any(side is not None and not (side.classes or side.networks) for side in (self.origin, self.target))
 
 
-def view_rules(policy: Policy, classes: Classes, groups: Mapping[str, ResolvedGroup]) -> Mapping[str, RuleView]:
-    """Every rule by name. Equal rules in equal places have equal views."""
+@dataclass(frozen=True)
+class RuleViews:
+    """Every rule by name; equal rules in equal places have equal views. Besides, what tells who their sides are."""
+
+    by_name: Mapping[str, RuleView] = field(default_factory=dict)
+    networks: Mapping[str, Network] = field(default_factory=dict, compare=False)
+    classes: Classes = field(default=NO_CLASSES, compare=False)
+    groups: Mapping[str, ResolvedGroup] = field(default_factory=dict, compare=False)
+
+
+NO_VIEWS = RuleViews()
+
+
+def view_rules(
+    policy: Policy, classes: Classes, groups: Mapping[str, ResolvedGroup], before: RuleViews = NO_VIEWS
+) -> RuleViews:
+    """before: earlier ones; equal ones are kept."""
+    same_networks = policy.networks == before.networks
+    others = {name for name, group in groups.items() if before.groups.get(name) is not group}
+    others |= classes.differing(before.classes)
     sides: dict[Peers, Side | None] = {}
 
     def side(peers: Peers) -> Side | None:
@@ -55,27 +76,68 @@ def view_rules(policy: Policy, classes: Classes, groups: Mapping[str, ResolvedGr
             sides[peers] = None if peers.anybody else _side(policy, peers, classes, groups)
         return sides[peers]
 
-    return {
-        rule.name: RuleView(rule, table, onward, rank, side(rule.origin), side(rule.target))
-        for rule, table, onward, rank in _place(policy)
-    }
+    def same(peers: Peers) -> bool:
+        return (
+            others.isdisjoint(peers.groups)
+            and others.isdisjoint(peers.endpoints)
+            and (not peers.cidrs or others.isdisjoint(map(str, peers.cidrs)))
+        )
+
+    found: dict[str, RuleView] = {}
+    for rule, table, onward, rank in _place(policy):
+        known = before.by_name.get(rule.name)
+        if known is not None and same_networks and known.rule is rule:
+            origin = known.origin if same(rule.origin) else side(rule.origin)
+            target = known.target if same(rule.target) else side(rule.target)
+        else:
+            origin, target = side(rule.origin), side(rule.target)
+        view = RuleView(rule, table, onward, rank, origin, target)
+        found[rule.name] = known if known is not None and known == view else view
+    return RuleViews(found, policy.networks, classes, groups)
 
 
 def _place(policy: Policy) -> Iterator[tuple[Rule, int, int | None, int]]:
-    by_tier: dict[str, list[Rule]] = {tier: [] for tier in policy.tiers}
+    by_tier: dict[str, list[list[Rule]]] = {tier: [[]] for tier in policy.tiers}
     for rule in policy.rules.values():
-        by_tier[rule.tier].append(rule)
-    firsts = [0]
-    for rules in by_tier.values():
-        firsts.append(firsts[-1] + 1 + sum(1 for rule in rules if rule.action is Action.LOG))
-    for rules, first, following in zip(by_tier.values(), firsts[:-1], firsts[1:], strict=True):
-        onward = following if following < firsts[-1] else None
-        table, rank = first, RANKS
-        for rule in rules:
-            rank -= 1
-            yield rule, table, onward, rank
-            if rule.action is Action.LOG:
-                table, rank = table + 1, RANKS
+        tables = by_tier[rule.tier]
+        tables[-1].append(rule)
+        if rule.action is Action.LOG:
+            tables.append([])
+    n_tables, table = sum(map(len, by_tier.values())), 0
+    for tables in by_tier.values():
+        following = table + len(tables)
+        onward = following if following < n_tables else None
+        for rules in tables:
+            for rule, rank in zip(rules, ranks_of([rule.name for rule in rules]), strict=True):
+                yield rule, table, onward, rank
+            table += 1
+
+
+def ranks_of(names: Sequence[str]) -> Iterator[int]:
+    """The rank of each rule of a table, descending, by nothing but their names in order.
+
+    A rule that comes or goes must not move all that follow: each flow of a rule that moves is another one. So ranks are
+    counted within chapters, and where a chapter begins is told by the hash of a rule's name: most changes move the rest
+    of one chapter. A chapter that is full ends as well, and chapters are longer where there would be too many.
+    """
+    hashes = [crc32(name.encode()) for name in names]
+    length = CHAPTER
+    while (placed := _chapters(hashes, length)) and placed[-1][0] >= CHAPTERS:
+        length *= 2
+    for chapter, place in placed:
+        yield RANKS - 1 - chapter * CHAPTER_MAX - place
+
+
+def _chapters(hashes: Sequence[int], length: int) -> list[tuple[int, int]]:
+    """(chapter, place in it) of each rule. length: of a chapter, on average."""
+    found: list[tuple[int, int]] = []
+    chapter, place = 0, -1
+    for number in hashes:
+        place += 1
+        if number % length == length - 1 or place == CHAPTER_MAX:
+            chapter, place = chapter + 1, 0
+        found.append((chapter, place))
+    return found
 
 
 def _side(policy: Policy, peers: Peers, classes: Classes, groups: Mapping[str, ResolvedGroup]) -> Side:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controller.errors import pointer
 from controller.pipeline.classes import NO_CLASSES, Classes, classify
@@ -18,11 +18,11 @@ from controller.pipeline.router_view import (
     UplinkView,
     WayOut,
 )
-from controller.pipeline.rule_view import RuleView, view_rules
-from controller.pipeline.view import NOWHERE, Place
+from controller.pipeline.rule_view import NO_VIEWS, RuleView, RuleViews, view_rules
+from controller.pipeline.view import ABLE, NOWHERE, BridgeView, Place
 from controller.policy.firewall import Decision
-from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, ips_in
-from controller.policy.peers import resolve_groups
+from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, first_address, ips_in
+from controller.policy.peers import NO_GROUPS, Groups, resolve_again
 from controller.policy.rewrites import Forward, Masquerade, OneToOne, Snat, Target, targets_of
 from controller.policy.tracking import zone_of_networks
 
@@ -32,26 +32,30 @@ class Rulebook:
     """zones: tracked network -> its own zone. realm: None: nothing is tracked anywhere.
 
     said: whatever else of the policy routers and uplinks are made of, so that equal books make equal flows.
+    groups: what each means, and the groups and endpoints that this was made of; kept for the next book.
     """
 
     zones: Mapping[str, int] = field(default_factory=dict)
     classes: Classes = NO_CLASSES
-    rules: Mapping[str, RuleView] = field(default_factory=dict)
+    rules: RuleViews = NO_VIEWS
     realm: RealmView | None = None
     said: tuple[object, ...] = ()
+    groups: Groups = field(default=NO_GROUPS, compare=False)
 
 
 NO_BOOK = Rulebook()
 
 
 def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
-    """NO_BOOK for a policy that has isolated networks only and no rules. before: returned where it is equal."""
-    zones = zone_of_networks(policy)
+    """NO_BOOK for a policy that has isolated networks only and no rules. before: an earlier one, of which the parts
+    whose inputs are the same are kept; with it or without, the book is the same.
+    """
+    groups = resolve_again(policy, before.groups)
+    zones = zone_of_networks(policy, groups.means)
     if not zones and not policy.uplinks:
         return NO_BOOK
-    groups = resolve_groups(policy)
     sides = [side for rule in policy.rules.values() for side in (rule.origin, rule.target)]
-    classes = classify(policy, groups, sides)
+    classes = classify(policy, groups.means, sides, before.classes)
     numbers = {name: network.number for name, network in policy.networks.items()} | {OUTSIDE: 0}
     routed = any(network.routed for network in policy.networks.values())
     realm = RealmView(
@@ -62,13 +66,13 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
             if pair.origin != pair.target
         ),
         between=policy.defaults.inter_network,
-        router_mac=policy.defaults.router_mac if routed else None,
+        router_mac=policy.defaults.router_mac if routed or policy.uplinks else None,
         inside=_inside(policy.networks.values()),
         routed=_inside(network for network in policy.networks.values() if network.routed),
         led=tuple(dict.fromkeys(_led(policy))),
     )
-    book = Rulebook(zones, classes, view_rules(policy, classes, groups), realm, _said(policy))
-    return before if before == book else book
+    rules = view_rules(policy, classes, groups.means, before.rules)
+    return Rulebook(zones, classes, rules, before.realm if realm == before.realm else realm, _said(policy), groups)
 
 
 def _said(policy: Policy) -> tuple[object, ...]:
@@ -86,12 +90,11 @@ def _led(policy: Policy) -> Iterator[Led]:
     for network in policy.networks.values():
         if network.uplink is None:
             continue
-        uplink = policy.uplinks[network.uplink]
-        for inward in _inward(policy, uplink, network):
+        for inward in _inward(policy, policy.uplinks[network.uplink], network):
             for address, l4_port in inward.targets:
                 port = None if inward.protocol is None else l4_port or inward.l4_port
                 yield Led(inward.origin, inward.network, address, inward.protocol, port)
-        for exchange in _exchanges(policy, uplink, network):
+        for exchange in _exchanges(policy, policy.uplinks[network.uplink], network):
             yield Led(exchange.origin, exchange.network, exchange.member, None, None)
 
 
@@ -99,54 +102,76 @@ def _inside(networks: Iterable[Network]) -> tuple[Cidr, ...]:
     return tuple(dict.fromkeys(cidr for network in networks for cidr in network.cidrs))
 
 
-def place_of(policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None) -> Place:
+def place_of(
+    policy: Policy, book: Rulebook, network: Network, way_out: WayOut | None, bridge: BridgeView = ABLE
+) -> Place:
     """How a network is judged and routed on a bridge. way_out: where its uplink is from there; None: nowhere."""
-    foreign = book.realm.router_mac if book.realm is not None and not network.routed else None
+    router_mac = None if book.realm is None else book.realm.router_mac
     if network.name not in book.zones:
-        return NOWHERE if foreign is None else Place(foreign=foreign)
+        return NOWHERE if router_mac is None else Place(router_mac=router_mac)
     defaults = policy.defaults
     within = {pair.origin: pair.decision for pair in defaults.pairs if pair.origin == pair.target}
     inwards = Decision.ALLOW if network.mode is Mode.ROUTED else None
     judged = Judged(book.zones[network.name], within.get(network.name, defaults.intra_network), inwards)
     if not network.routed:
-        return Place(judged, foreign=foreign)
+        return Place(judged, router_mac=router_mac)
     router = Router(
         defaults.router_mac,
         network.gateways,
         network.mode is Mode.NAT,
         way_out,
+        _translated(policy, network),
+        bridge.advertises,
         _elsewhere(policy, network, way_out),
     )
     return Place(judged, router)
 
 
+def _translated(policy: Policy, network: Network) -> tuple[int, ...]:
+    """The IP versions whose packets get another source outwards, whoever of the network's members sends them."""
+    if network.uplink is None:
+        return ()
+    outward = _outward(policy, policy.uplinks[network.uplink], network)
+    return tuple(sorted({one.first.version for one in outward if one.member is None}))
+
+
 def _elsewhere(policy: Policy, network: Network, way_out: WayOut | None) -> tuple[Address, ...]:
     if network.uplink is None or way_out is None or way_out.here:
         return ()
-    return view_uplink(policy, policy.uplinks[network.uplink], way_out.port).own()
+    return _rewritten_at(policy, policy.uplinks[network.uplink], way_out.port).addresses()
 
 
 # -- uplinks
 
 
-def view_uplink(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
+def view_uplink(policy: Policy, uplink: Uplink, port: int, bridge: BridgeView = ABLE) -> UplinkView:
     """An uplink whose port is on the bridge."""
+    view = _rewritten_at(policy, uplink, port)
+    mine, inside = dict.fromkeys(_prefixes(uplink)), _inside(policy.networks.values())
+    others = [other for other in policy.uplinks.values() if other is not uplink]
+    prefixes = (cidr for other in others for cidr in _prefixes(other) if cidr not in mine)
+    addresses = dict.fromkeys(address for other in others for address in _rewritten_at(policy, other, 0).addresses())
+    is_known = {n.name: n.uplink == uplink.name and n.mode is Mode.ROUTED for n in policy.networks.values()}
+    return replace(
+        view,
+        refused=tuple(dict.fromkeys((*inside, *(cidr for cidr in mine if _is_part(cidr, inside)), *prefixes))),
+        known=_inside(network for network in policy.networks.values() if is_known[network.name]),
+        hidden=tuple(n.number for n in policy.networks.values() if n.routed and not is_known[n.name]),
+        elsewhere=tuple(address for address in addresses if address not in view.addresses()),
+        advertises=bridge.advertises,
+    )
+
+
+def _rewritten_at(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
+    """An uplink with the rewrites that happen there."""
     networks = [network for network in policy.networks.values() if network.uplink == uplink.name]
-    mine = dict.fromkeys(_prefixes(uplink))
-    others = [c for other in policy.uplinks.values() if other is not uplink for c in _prefixes(other) if c not in mine]
-    inside = _inside(policy.networks.values())
     router_mac = policy.defaults.router_mac
     return UplinkView(
         uplink,
         port,
         uplink.mac or router_mac,
         router_mac,
-        refused=tuple(dict.fromkeys((*inside, *(cidr for cidr in mine if _is_part(cidr, inside)), *others))),
-        hidden=tuple(
-            network
-            for network in policy.networks.values()
-            if network.routed and (network.mode is Mode.NAT or network.uplink != uplink.name)
-        ),
+        refused=(),
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
         exchanges=tuple(one for network in networks for one in _exchanges(policy, uplink, network)),
@@ -163,11 +188,6 @@ def _is_part(cidr: Cidr, wider: Iterable[Cidr]) -> bool:
 def _prefixes(uplink: Uplink) -> Iterator[Cidr]:
     yield from (attached.network for attached in uplink.addresses)
     yield from (route.to for route in uplink.routes)
-
-
-def first_address(uplink: Uplink, version: int) -> Address | None:
-    """The one that NAT takes."""
-    return next((attached.ip for attached in uplink.addresses if attached.version == version), None)
 
 
 def _sources(policy: Policy, network: Network) -> Iterator[Masquerade | Snat | None]:
@@ -259,7 +279,7 @@ def rules_for(book: Rulebook, networks: Iterable[Network]) -> Iterator[RuleView]
     if not numbers:
         return
     routed = any(network.routed for network in networks)
-    for view in book.rules.values():
+    for view in book.rules.by_name.values():
         sides = [side for side in (view.origin, view.target) if side is not None and not side.classes]
         if routed or all(numbers.intersection(side.networks) for side in sides):
             yield view

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from types import MappingProxyType
 
 from controller.flow.flow import Flow
 from controller.pipeline import EMITTERS
 from controller.pipeline.rulebook import Rulebook
 from controller.pipeline.view import (
-    NO_CLASSES,
     BridgeView,
     Carried,
     CarriedView,
@@ -114,7 +114,7 @@ def seat_of(policy: Policy, endpoint: Endpoint, port: int, book: Rulebook) -> Se
     shared = None
     if clones(endpoint):
         shared = shared_member(endpoint, port, (policy.networks[name] for name in endpoint.networks))
-    return Seat(endpoint, port, shared, False, classes_of(endpoint, book), _beside(policy, endpoint))
+    return Seat(endpoint, port, shared, False, book.classes.of(endpoint.name), beside_of(policy, endpoint))
 
 
 def shared_member(endpoint: Endpoint, port: int, networks: Iterable[Network]) -> SharedMember:
@@ -123,20 +123,17 @@ def shared_member(endpoint: Endpoint, port: int, networks: Iterable[Network]) ->
     return SharedMember(endpoint.name, port, tuple(seated), endpoint.routes)
 
 
-def classes_of(endpoint: Endpoint, book: Rulebook) -> ClassNumbers:
-    """The classes of an endpoint's addresses; empty where rules name nobody in particular."""
-    if not book.classes.numbers:
-        return NO_CLASSES
-    addresses = list(endpoint.ips)
-    if endpoint.mac is not None and any(ip.version == 6 for ip in addresses):
-        addresses.append(endpoint.mac.link_local)
-    return {(ip.version, int(ip)): book.classes.of(endpoint.name, ip) for ip in addresses}
-
-
-def _beside(policy: Policy, endpoint: Endpoint) -> tuple[Cidr, ...]:
+def beside_of(policy: Policy, endpoint: Endpoint) -> tuple[Cidr, ...]:
+    """Where the members of a router's own networks are; nothing of an endpoint that is no router."""
     if not endpoint.routes:
         return ()
-    return tuple(dict.fromkeys(cidr for name in endpoint.networks for cidr in policy.networks[name].cidrs))
+    return tuple(dict.fromkeys(cidr for name in endpoint.networks for cidr in _occupied(policy, name)))
+
+
+def _occupied(policy: Policy, network: str) -> tuple[Cidr, ...]:
+    """Where the members of a network are: in its prefixes, or without any at their addresses."""
+    members = policy.members[network]
+    return policy.networks[network].cidrs or tuple(ip_network(ip) for member in members for ip in member.ips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +149,9 @@ class Parts:
     def made_of(self, policy: Policy, book: Rulebook) -> SegmentMadeOf:
         remote: tuple[ClassNumbers, ...] = ()
         if book.classes.numbers:
-            remote = tuple(classes_of(one, book) for carrier in self.carriers for one in carrier.members)
+            remote = tuple(book.classes.of(one.name) for carrier in self.carriers for one in carrier.members)
         cloned = tuple(self.shared[one.name] for carrier in self.carriers for one in carrier.clones)
-        beside = tuple(_beside(policy, one) for carrier in self.carriers for one in carrier.routers)
+        beside = tuple(beside_of(policy, one) for carrier in self.carriers for one in carrier.routers)
         return (self.local, self.carriers, cloned, self.place, remote, beside)
 
 
@@ -167,7 +164,7 @@ def make_segment(policy: Policy, book: Rulebook, parts: Parts, before: Segment |
     if before is not None and before.made_of == made_of:
         return before
     remote = (
-        Seat(one, carrier.port, parts.shared.get(one.name), True, classes_of(one, book), _beside(policy, one))
+        Seat(one, carrier.port, parts.shared.get(one.name), True, book.classes.of(one.name), beside_of(policy, one))
         for carrier in parts.carriers
         for one in carrier.members
     )

@@ -17,14 +17,18 @@ from controller.pipeline.segment import Flows
 
 
 def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[Flows]]:
-    """The units that are gone and those that are new; a unit that both share costs one comparison."""
+    """The units that are gone and those that are new, without the flows that one unit has kept.
+
+    A unit that both share costs one comparison.
+    """
     gone: list[Flows] = []
     new: list[Flows] = []
 
     def compare(old: Flows, now: Flows) -> None:
         if old is not now:
-            gone.append(old)
-            new.append(now)
+            left, right = _apart(old, now)
+            gone.append(left)
+            new.append(right)
 
     compare(before.bridge, after.bridge)
     compare(before.shared.flows, after.shared.flows)
@@ -48,6 +52,15 @@ def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[
         was_unit, unit = before.others.get(key), after.others.get(key)
         compare(was_unit.flows if was_unit else (), unit.flows if unit else ())
     return gone, new
+
+
+def _apart(old: Flows, now: Flows) -> tuple[Flows, Flows]:
+    """Both without the flows that are the very same ones in both; whole where one has a flow twice."""
+    ids, others = set(map(id, old)), set(map(id, now))
+    kept = ids & others
+    if not kept or len(ids) < len(old) or len(others) < len(now):
+        return old, now
+    return tuple(flow for flow in old if id(flow) not in kept), tuple(flow for flow in now if id(flow) not in kept)
 
 
 class Tally:

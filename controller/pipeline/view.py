@@ -121,19 +121,16 @@ NO_CLASSES: ClassNumbers = MappingProxyType({})
 class Place:
     """What holds for all members of a network on a bridge: how its connections are judged, None: not; its router.
 
-    foreign: the MAC of the router of other networks, where this one has none.
+    router_mac: that of the routers of other networks, where this one has none and some other has.
     """
 
     judged: Judged | None = None
     router: Router | None = None
-    foreign: Mac | None = None
+    router_mac: Mac | None = None
 
     @property
     def leaves_by(self) -> WayOut | None:
-        """The uplink on this bridge by which members' packets may leave under their own addresses, if they may.
-
-        Where packets outwards get another source, too: the answers to who was let in to the own address do not.
-        """
+        """The uplink on this bridge at which members are known under their own addresses, if they are."""
         if self.router is None or self.router.nat:
             return None
         way_out = self.router.way_out
@@ -147,7 +144,7 @@ class MemberView:
     """An endpoint in one of its networks, on the port where it was observed.
 
     place: how its network is judged and routed. classes: (IP version, address) -> which rules name it, where any does.
-    beside: prefixes of its other networks.
+    beside: where the members of its networks are, if it is a router.
 
     port: its ofport. mac: None where the switch learns. ipv4, ipv6: its declared addresses in this network as integers,
     the link-local address of its MAC among them where it has any IPv6. tag: the VID on its port, None: plain frames.

@@ -1,8 +1,8 @@
 """What is odd about a policy, though nothing in it is wrong: warnings, which refuse nothing. PURE but for memory.
 
-Groups and rules that are about nobody, rules that can never match, and rules that allow what no way leads to. As with
-`check`, an `Adviser` keeps what it found of parts whose inputs are the same. Paths have rules by name;
-`document.as_written` makes them paths of a document.
+Groups and rules that are about nobody, rules that can never match, rules that allow what no way leads to, and rewrites
+that cannot do all that others of their kind do. As with `check`, an `Adviser` keeps what it found of parts whose inputs
+are the same. Paths have rules by name; `document.as_written` makes them paths of a document.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from controller.policy import rules
 from controller.policy.cover import PeerCovers, service_covers
 from controller.policy.firewall import Action, Peers, Rule
 from controller.policy.model import OUTSIDE, Endpoint, Members, Network, Policy
-from controller.policy.peers import ResolvedGroup, resolve
+from controller.policy.peers import NO_GROUPS, Groups, ResolvedGroup, resolve_again
+from controller.policy.rewrites import OneToOne
 
 A = TypeVar("A")
 B = TypeVar("B")
 R = TypeVar("R")
 
-COMPARISONS = 200_000
-"""How often, in one tier, the services of two rules about the same peers are compared; the rest is not looked at."""
+COMPARISONS = 400_000
+"""How many services and ranges of ports, in one tier, are compared with those of other rules; the rest is not looked
+at."""
 
 
 def advise(policy: Policy) -> tuple[Problem, ...]:
@@ -48,35 +50,27 @@ class Adviser:
     def __init__(self) -> None:
         self._before: dict[tuple[str, ...], tuple[object, object]] = {}
         self._now: dict[tuple[str, ...], tuple[object, object]] = {}
+        self._groups = NO_GROUPS
 
-    def advise(self, policy: Policy) -> tuple[Problem, ...]:
-        """As the function `advise`."""
+    def advise(self, policy: Policy, groups: Groups = NO_GROUPS) -> tuple[Problem, ...]:
+        """As the function `advise`. groups: what they mean, where somebody has resolved them already."""
+        stateless = _look_at_rewrites(policy)
         if not policy.rules and not policy.groups:
-            return ()
+            return tuple(stateless)
         self._now = {}
-        groups = self._groups(policy)
+        self._groups = resolve_again(policy, groups if groups.means else self._groups)
+        means = self._groups.means
         problems = [
-            rules.GROUP_EMPTY.problem(("groups", name), group=name) for name, group in groups.items() if group.empty
+            rules.GROUP_EMPTY.problem(("groups", name), group=name) for name, group in means.items() if group.empty
         ]
-        around = self._around(policy, groups)
+        around = self._around(policy, means)
         tiers: dict[str, list[Rule]] = {name: [] for name in policy.tiers}
         for rule in policy.rules.values():
             tiers[rule.tier].append(rule)
         for name, within in tiers.items():
             problems += self._unit(("tier", name), _look_at_tier, tuple(within), around)
         self._before = self._now
-        return tuple(problems)
-
-    def _groups(self, policy: Policy) -> Mapping[str, ResolvedGroup]:
-        """The resolved groups; the very ones of last time where they are equal, so that what they go into is kept."""
-        groups = tuple(policy.groups.values())
-        endpoints = tuple(policy.endpoints.values()) if any(group.selector for group in groups) else ()
-        found = self._unit(("resolved",), resolve, groups, endpoints)
-        last = self._before.get(("groups",), (None, None))[1]
-        if last is not found and last == found:
-            found = cast("Mapping[str, ResolvedGroup]", last)
-        self._now["groups",] = ((), found)
-        return found
+        return (*problems, *stateless)
 
     def _around(self, policy: Policy, groups: Mapping[str, ResolvedGroup]) -> _Around:
         named: set[str] = set()
@@ -86,9 +80,11 @@ class Adviser:
             named.update(rule.origin.endpoints, rule.target.endpoints)
         peopled: set[str] = set()
         for endpoint in policy.endpoints.values():
-            peopled.update(endpoint.networks)
-            if endpoint.shared:
+            if len(endpoint.networks) > 1:
                 named.add(endpoint.name)
+                peopled.update(endpoint.networks)
+            else:
+                peopled.add(endpoint.networks[0])
         networks = policy.networks.values()
         deserted = frozenset(n.name for n in networks if n.members is Members.DECLARED and n.name not in peopled)
         endpoints = tuple(policy.endpoints[name] for name in policy.endpoints.keys() & named)
@@ -109,6 +105,13 @@ class Adviser:
         return cast(R, last[1])
 
 
+def _look_at_rewrites(policy: Policy) -> Iterator[Problem]:
+    for rewrite in policy.rewrites.values():
+        if isinstance(rewrite, OneToOne) and rewrite.stateless:
+            at = ("rewrites", rewrite.name, "stateless")
+            yield rules.STATELESS.problem(at, rewrite=rewrite.name, endpoint=rewrite.target.endpoint)
+
+
 # -- unit: the rules of a tier
 
 
@@ -116,6 +119,7 @@ def _look_at_tier(within: tuple[Rule, ...], around: _Around) -> list[Problem]:
     endpoints = {endpoint.name: endpoint for endpoint in around.endpoints}
     networks = {network.name: network for network in around.networks}
     covers = PeerCovers((side for rule in within for side in (rule.origin, rule.target)), around.groups, endpoints)
+    places = _Places(covers, endpoints)
     problems: list[Problem] = []
     hopeless: set[str] = set()
     for rule in within:
@@ -124,7 +128,7 @@ def _look_at_tier(within: tuple[Rule, ...], around: _Around) -> list[Problem]:
                 problems.append(rules.SELECTS_NOBODY.problem(("rules", rule.name, key), rule=rule.name))
                 hopeless.add(rule.name)
         if rule.action is Action.ALLOW and rule.name not in hopeless:
-            problems += _look_for_a_way(rule, covers, networks, endpoints)
+            problems += _look_for_a_way(rule, places, networks)
     problems += _look_for_shadows([rule for rule in within if rule.name not in hopeless], covers)
     return problems
 
@@ -140,11 +144,12 @@ def _look_for_shadows(within: list[Rule], covers: PeerCovers) -> Iterator[Proble
     left = COMPARISONS
     for rule in within:
         shadow: Rule | None = None
+        cost = 1 + len(rule.service.ports) + len(rule.service.source_ports)
         targets = covers.coverers(rule.target)
         for origin in covers.coverers(rule.origin) & before.keys():
             for target in before[origin].keys() & targets:
                 for earlier in before[origin][target]:
-                    left -= 1
+                    left -= cost
                     if service_covers(earlier.service, rule.service):
                         shadow = earlier if shadow is None or place[earlier.name] < place[shadow.name] else shadow
                         break
@@ -159,13 +164,9 @@ def _look_for_shadows(within: list[Rule], covers: PeerCovers) -> Iterator[Proble
             return
 
 
-def _look_for_a_way(
-    rule: Rule, covers: PeerCovers, networks: Mapping[str, Network], endpoints: Mapping[str, Endpoint]
-) -> Iterator[Problem]:
+def _look_for_a_way(rule: Rule, places: _Places, networks: Mapping[str, Network]) -> Iterator[Problem]:
     """That what a rule allows can pass somewhere: within a network, or by a router between two, or to the outside."""
-    origins = _places(rule.origin, covers, endpoints)
-    targets = None if origins is None else _places(rule.target, covers, endpoints)
-    if origins is None or targets is None:
+    if places.unknown(rule.origin) or places.unknown(rule.target):
         return
 
     def leads(one: str, other: str) -> bool:
@@ -174,10 +175,13 @@ def _look_for_a_way(
             return inner is not None and inner.routed and inner.uplink is not None
         return one == other or (networks[one].routed and networks[other].routed)
 
+    if leads(places.first(rule.origin), places.first(rule.target)):
+        return  # as nearly always where networks have a router
+    origins, targets = places.of(rule.origin), places.of(rule.target)
     if any(leads(one, other) for one in origins for other in targets):
         return
     one, other = min(origins), min(targets)
-    both = [e.name for e in endpoints.values() if one in e.networks and other in e.networks]
+    both = [e.name for e in places.endpoints.values() if one in e.networks and other in e.networks]
     hint = f"endpoint {both[0]!r} is in both, and passes nothing on" if both else ""
     yield rules.NO_WAY.problem(
         ("rules", rule.name),
@@ -188,13 +192,36 @@ def _look_for_a_way(
     )
 
 
-def _places(peers: Peers, covers: PeerCovers, endpoints: Mapping[str, Endpoint]) -> set[str] | None:
-    """The networks, or OUTSIDE, that peers can be in; None where only packets tell."""
-    united = covers.united(peers)
-    if peers.anybody or united.blocks:
-        return None
-    found = {name for endpoint in united.endpoints for name in endpoints[endpoint].networks}
-    return found | united.networks | ({OUTSIDE} if united.outside else set())
+class _Places:
+    """The networks that peers can be in, each looked for once."""
+
+    def __init__(self, covers: PeerCovers, endpoints: Mapping[str, Endpoint]) -> None:
+        self.endpoints = endpoints
+        self._covers = covers
+        self._found: dict[int, set[str]] = {}
+
+    def unknown(self, peers: Peers) -> bool:
+        """Whether only packets tell."""
+        return peers.anybody or bool(self._covers.united(peers).blocks)
+
+    def first(self, peers: Peers) -> str:
+        """One of them."""
+        return next(self._each(peers))
+
+    def of(self, peers: Peers) -> set[str]:
+        """Networks, and OUTSIDE."""
+        number = self._covers.number(peers)
+        if number not in self._found:
+            self._found[number] = set(self._each(peers))
+        return self._found[number]
+
+    def _each(self, peers: Peers) -> Iterator[str]:
+        united = self._covers.united(peers)
+        yield from united.networks
+        if united.outside:
+            yield OUTSIDE
+        for name in united.endpoints:
+            yield from self.endpoints[name].networks
 
 
 def _place(name: str, networks: Mapping[str, Network]) -> str:

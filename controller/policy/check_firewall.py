@@ -15,6 +15,8 @@ from controller.policy.model import OUTSIDE, Network, Policy
 TABLES_MAX = 8
 """Tables that rules may take: one a tier, and one more for each rule that only logs."""
 RULES_MAX = 5000
+PREFIXES_MAX = 20_000
+"""Prefixes that rules and groups may name; what is in a group of a group counts in each."""
 
 
 def check_rules(policy: Policy, known: Names) -> Iterator[Problem]:
@@ -26,12 +28,38 @@ def check_rules(policy: Policy, known: Names) -> Iterator[Problem]:
     if len(policy.tiers) + logs > TABLES_MAX:
         where = "rules" if logs else "tiers"
         yield rules.MANY_TABLES.problem((where,), tiers=len(policy.tiers), logs=logs, most=TABLES_MAX)
+    held = _prefixes_held(policy)
+    if held > PREFIXES_MAX:
+        yield rules.MANY_PREFIXES.problem(("groups" if policy.groups else "rules",), count=held, most=PREFIXES_MAX)
     for rule in policy.rules.values():
         if rule.tier not in known.tiers:
             hint = nearest.hint("tier", rule.tier, known.tiers)
             yield rules.UNKNOWN_TIER.problem(
                 ("rules", rule.name, "tier"), hint, tier=rule.tier, tiers=tuple(known.tiers)
             )
+
+
+def _prefixes_held(policy: Policy) -> int:
+    """How many prefixes rules and groups name, with those that groups hold by way of other groups."""
+    groups = policy.groups
+    own = {group.name: len(group.members.cidrs) + len(group.excluded) for group in groups.values()}
+    named = sum(own.values())
+    held: dict[str, int] = {}
+    for start in groups:
+        waiting, opened = [start], {start}
+        while waiting:
+            name = waiting[-1]
+            inner = [one for one in groups[name].members.groups if one in groups]
+            missing = [one for one in inner if one not in held and one not in opened]
+            if name not in held and missing:
+                waiting += missing
+                opened.update(missing)
+                continue
+            waiting.pop()
+            # A group holds no prefix twice, whichever ways lead to it; one that is in itself is told of elsewhere.
+            held[name] = min(named, own[name] + sum(held.get(one, 0) for one in inner))
+    sides = (len(rule.origin.cidrs) + len(rule.target.cidrs) for rule in policy.rules.values())
+    return sum(held.values()) + sum(sides)
 
 
 @dataclass(frozen=True, slots=True)

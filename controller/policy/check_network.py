@@ -71,8 +71,6 @@ def check_network(network: Network, members: tuple[Endpoint, ...]) -> tuple[list
                 problems.append(rule.problem(where, address=address, cidr=cidr, network=network.name))
             if not endpoint.shared:
                 singles.setdefault(address, endpoint)
-    if not network.cidrs:
-        problems += _check_routes(network, members)
     return problems, Singles(singles, frozenset(singles), len(members))
 
 
@@ -95,19 +93,6 @@ def _check_attachment(network: Network, endpoint: Endpoint) -> Iterator[Problem]
         yield rules.OPEN_SHARED.problem(at_network(endpoint, index), network=network.name)
     if endpoint.mac is None and network.members is Members.DECLARED:
         yield rules.MAC_MISSING.problem(("endpoints", endpoint.name), network=network.name)
-
-
-def _check_routes(network: Network, members: tuple[Endpoint, ...]) -> Iterator[Problem]:
-    """Where prefixes say what is in the network, nothing of it is behind a member that routes."""
-    for router in members:
-        for index, cidr in enumerate(router.routes):
-            others = (other for other in members if other is not router)
-            near = ((ip, other) for other in others for ip in ips_in(other, network) if ip.version == cidr.version)
-            for ip, other in near:
-                if ip in cidr:
-                    at = ("endpoints", router.name, "routes", index)
-                    yield rules.ROUTE_INSIDE.problem(at, address=ip, cidr=cidr, other=other.name, network=network.name)
-                    break
 
 
 def check_inside(endpoint: Endpoint, networks: tuple[Network, ...]) -> Iterator[Problem]:

@@ -10,20 +10,9 @@ from controller.policy import rules
 from controller.policy.check_router import check_outside
 from controller.policy.findings import Nearest
 from controller.policy.load_peers import Names
-from controller.policy.model import Address, Endpoint, Network, Policy, Uplink, ips_in
+from controller.policy.model import Address, Cidr, Endpoint, Network, Policy, Uplink, first_address, ips_in
 from controller.policy.prefixes import Prefixes
-from controller.policy.rewrites import Forward, Masquerade, OneToOne, Rewrite, Snat, Target
-
-
-def targets_of(rewrite: Rewrite) -> tuple[Target, ...]:
-    """Where a rewrite leads."""
-    match rewrite:
-        case Forward():
-            return rewrite.targets
-        case OneToOne():
-            return (rewrite.target,)
-        case _:
-            return ()
+from controller.policy.rewrites import Forward, Masquerade, OneToOne, Rewrite, Snat, targets_of
 
 
 def versions_of(endpoint: Endpoint, network: Network) -> frozenset[int]:
@@ -33,10 +22,8 @@ def versions_of(endpoint: Endpoint, network: Network) -> frozenset[int]:
 
 def masquerade_of(uplink: Uplink) -> Mapping[int, Address]:
     """IP version -> the uplink's first address of it, which connections outwards get as their source."""
-    found: dict[int, Address] = {}
-    for attached in uplink.addresses:
-        found.setdefault(attached.version, attached.ip)
-    return found
+    firsts = {version: first_address(uplink, version) for version in (4, 6)}
+    return {version: address for version, address in firsts.items() if address is not None}
 
 
 def check_names(policy: Policy, known: Names) -> Iterator[Problem]:
@@ -101,7 +88,7 @@ def check_places(places: tuple[Place, ...], outside: tuple[tuple[Uplink, ...], P
     """Unit: all rewrites. outside: every uplink, and the networks' cidrs, in which no outside address lies."""
     uplinks, inside = outside
     problems: list[Problem] = []
-    taken = _Taken()
+    taken, used = _Taken(), _used_by(uplinks)
     firsts = {address: uplink.name for uplink in uplinks for address in masquerade_of(uplink).values()}
     of_uplink = {attached.ip: uplink.name for uplink in uplinks for attached in uplink.addresses}
     for place in places:
@@ -109,6 +96,8 @@ def check_places(places: tuple[Place, ...], outside: tuple[tuple[Uplink, ...], P
         problems += _check_targets(place)
         misplaced = [p for key, each in _outside_addresses(rewrite) for p in check_outside((*at, key), each, inside)]
         problems += misplaced[:1]
+        misused = [p for key, each in _outside_addresses(rewrite) for p in _check_use((*at, key), each, used)]
+        problems += misused[:1]
         for key, address in _outside_addresses(rewrite):
             owner = of_uplink.get(address, place.uplink.name)
             if owner != place.uplink.name:
@@ -135,6 +124,31 @@ def _outside_addresses(rewrite: Rewrite) -> Iterator[tuple[str, Address]]:
             yield "address", rewrite.address
         case OneToOne():
             yield "address", rewrite.address
+
+
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """Addresses on uplinks' segments that are somebody else's, each with the uplink's name. ends: of their prefixes."""
+
+    vias: Mapping[Address, str]
+    ends: Mapping[Address, tuple[Cidr, str]]
+
+
+def _used_by(uplinks: tuple[Uplink, ...]) -> _Used:
+    segments = [(attached.network, uplink.name) for uplink in uplinks for attached in uplink.addresses]
+    ends = [(cidr, name) for cidr, name in segments if cidr.version == 4 and cidr.prefixlen < 31]
+    return _Used(
+        {route.via: uplink.name for uplink in uplinks for route in uplink.routes},
+        {end: (cidr, name) for cidr, name in ends for end in (cidr.network_address, cidr.broadcast_address)},
+    )
+
+
+def _check_use(at: tuple[str | int, ...], address: Address, used: _Used) -> Iterator[Problem]:
+    if address in used.vias:
+        yield rules.OUTSIDE_VIA.problem(at, address=address, uplink=used.vias[address])
+    if address in used.ends:
+        cidr, uplink = used.ends[address]
+        yield rules.OUTSIDE_END.problem(at, address=address, cidr=cidr, uplink=uplink)
 
 
 def _check_targets(place: Place) -> Iterator[Problem]:

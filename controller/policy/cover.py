@@ -6,6 +6,7 @@ known better than the policy does.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 
 from controller.policy.firewall import IcmpType, Peers, PortRange, Service
@@ -27,16 +28,27 @@ def service_covers(wide: Service, narrow: Service) -> bool:
 
 
 def _ports_cover(wide: tuple[PortRange, ...], narrow: tuple[PortRange, ...]) -> bool:
+    """Both as `Service` has them: sorted and apart, so that each range lies in one other, if in any."""
     if not wide:
         return True
-    within = (any(w.first <= n.first and n.last <= w.last for w in wide) for n in narrow)
-    return bool(narrow) and all(within)
+    if not narrow or narrow[0].first < wide[0].first:
+        return False
+    nearest = (wide[bisect_right(wide, each.first, key=_first) - 1] for each in narrow)
+    return all(each.last <= outer.last for each, outer in zip(narrow, nearest, strict=True))
+
+
+def _first(ports: PortRange) -> int:
+    return ports.first
 
 
 def _icmp_covers(wide: tuple[IcmpType, ...], narrow: tuple[IcmpType, ...]) -> bool:
     if not wide:
         return True
     return bool(narrow) and all(each in wide or IcmpType(each.type) in wide for each in narrow)
+
+
+COMPARISONS = 300_000
+"""How often, in one look, prefixes are held against each other; what would take more is not covered."""
 
 
 class PeerCovers:
@@ -49,39 +61,42 @@ class PeerCovers:
     def __init__(
         self, peers: Iterable[Peers], groups: Mapping[str, ResolvedGroup], endpoints: Mapping[str, Endpoint]
     ) -> None:
+        self._groups = groups
         self._endpoints = endpoints
         self._numbers: dict[Peers, int] = {}
         self._united: list[ResolvedGroup] = []
         self._anybody: list[int] = []
         self._by_endpoint: dict[str, list[int]] = {}
+        self._naming: dict[str, list[int]] = {}
         self._by_network: dict[str, list[int]] = {}
         self._outside: list[int] = []
         self._coverers: dict[int, frozenset[int]] = {}
         self._of_endpoint: dict[str, frozenset[int]] = {}
         self._of_block: dict[Block, frozenset[int]] = {}
+        self._blocks: dict[int, frozenset[Block]] = {}
+        self._left = COMPARISONS
         by_cidr: dict[Cidr, list[tuple[int, tuple[Cidr, ...]]]] = {}
-        naming: dict[str, list[int]] = {}
         for each in dict.fromkeys(peers):
             number = self._numbers[each] = len(self._united)
             self._united.append(unite(each, groups))
             if each.anybody:
                 self._anybody.append(number)
             for name in each.groups:
-                naming.setdefault(name, []).append(number)
-            self._enter(each.endpoints, each.networks, each.outside, [number])
+                self._naming.setdefault(name, []).append(number)
+            for endpoint in each.endpoints:
+                self._by_endpoint.setdefault(endpoint, []).append(number)
+            self._enter(each.networks, each.outside, [number])
             for cidr in each.cidrs:
                 by_cidr.setdefault(cidr, []).append((number, ()))
-        for name, namers in naming.items():
+        for name, namers in self._naming.items():
             group = groups[name]
-            self._enter(group.endpoints, group.networks, group.outside, namers)
+            self._enter(group.networks, group.outside, namers)
             for block in group.blocks:
                 for cidr in block.cidrs:
                     by_cidr.setdefault(cidr, []).extend((number, block.excluded) for number in namers)
         self._by_cidr = Prefixes(by_cidr.items())
 
-    def _enter(self, endpoints: Iterable[str], networks: Iterable[str], outside: bool, namers: list[int]) -> None:
-        for name in endpoints:
-            self._by_endpoint.setdefault(name, []).extend(namers)
+    def _enter(self, networks: Iterable[str], outside: bool, namers: list[int]) -> None:
         for name in networks:
             self._by_network.setdefault(name, []).extend(namers)
         if outside:
@@ -101,6 +116,9 @@ class PeerCovers:
                 found = part if found == {number} else found & part
                 if len(found) == 1:
                     break
+            endpoints = self._united[number].endpoints
+            if len(found) > 1 and len(endpoints) > 1:
+                found = frozenset(wide for wide in found if self._means_all(wide, endpoints))
             found = self._coverers[number] = found.union(self._anybody)
         return found
 
@@ -109,15 +127,22 @@ class PeerCovers:
         return self._united[self._numbers[peers]]
 
     def _parts(self, narrow: ResolvedGroup) -> Iterator[frozenset[int]]:
-        """For each thing that is named, those that mean all of it. What has these is among all of them."""
+        """For each thing that is named, but of the endpoints one, those that mean all of it."""
         for name in narrow.networks:
             yield frozenset(self._by_network[name])
         if narrow.outside:
             yield frozenset(self._outside)
         for block in narrow.blocks:
             yield self._meaning_block(block)
-        for name in narrow.endpoints:
-            yield self._meaning_endpoint(name)
+        if narrow.endpoints:
+            yield self._meaning_endpoint(min(narrow.endpoints))
+
+    def _means_all(self, wide: int, endpoints: frozenset[str]) -> bool:
+        united = self._united[wide]
+        others = endpoints - united.endpoints
+        if others and not (united.networks or united.blocks):
+            return False
+        return all(wide in self._meaning_endpoint(name) for name in others)
 
     def _meaning_endpoint(self, name: str) -> frozenset[int]:
         """Those that mean an endpoint wherever it is: by its name, all of its networks, or all of its addresses."""
@@ -129,8 +154,9 @@ class PeerCovers:
                 addresses.append(endpoint.mac.link_local)
             by_networks = [frozenset(self._by_network.get(network, ())) for network in endpoint.networks]
             by_addresses = [frozenset(self._meaning(address)) for address in addresses] or [frozenset()]
+            namers = (numbers for group, numbers in self._naming.items() if name in self._groups[group].endpoints)
             found = frozenset(self._by_endpoint.get(name, ())).union(
-                by_networks[0].intersection(*by_networks[1:]), by_addresses[0].intersection(*by_addresses[1:])
+                *namers, by_networks[0].intersection(*by_networks[1:]), by_addresses[0].intersection(*by_addresses[1:])
             )
             self._of_endpoint[name] = found
         return found
@@ -147,9 +173,21 @@ class PeerCovers:
         if found is None:
             holding = self._by_cidr.holding(narrow.cidrs[0].network_address)
             named = {number for _, namers in holding for number, _ in namers}
-            found = frozenset(each for each in named if _block_covered(narrow, self._united[each].blocks))
+            found = frozenset(each for each in sorted(named) if self._covers(each, narrow))
             self._of_block[narrow] = found
         return found
+
+    def _covers(self, number: int, narrow: Block) -> bool:
+        """As _block_covered, as long as there is time for it. Most often the block itself is one of the other."""
+        wide = self._united[number].blocks
+        same = self._blocks.get(number)
+        if same is None:
+            same = self._blocks[number] = frozenset(wide)
+        if narrow in same:
+            return True
+        size = sum(len(block.cidrs) + len(block.excluded) for block in wide)
+        self._left -= size * len(narrow.cidrs) * (1 + len(narrow.excluded))
+        return self._left >= 0 and _block_covered(narrow, wide)
 
 
 def _block_covered(narrow: Block, wide: tuple[Block, ...]) -> bool:

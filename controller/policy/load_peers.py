@@ -6,6 +6,7 @@ two of them have is refused where it is used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_network
@@ -22,6 +23,7 @@ ANY = "any"
 RESERVED = frozenset((ANY, OUTSIDE))
 """Words that name no network, endpoint or group."""
 
+_NEVER_IN_ADDRESSES = re.compile(r"[^0-9A-Fa-f.:/]")
 _KINDS = ("endpoint", "network", "group")
 
 
@@ -130,6 +132,8 @@ def read_matched(value: object) -> Cidr:
 
 
 def _cidr_of(text: str) -> Cidr | None:
+    if _NEVER_IN_ADDRESSES.search(text):
+        return None
     try:
         return read_matched(text)
     except Unfit:

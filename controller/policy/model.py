@@ -317,6 +317,11 @@ class Policy:
 EMPTY_POLICY = Policy(networks={}, endpoints={}, hosts={})
 
 
+def first_address(uplink: Uplink, version: int) -> Address | None:
+    """The router's first one of an IP version there, which NAT takes."""
+    return next((attached.ip for attached in uplink.addresses if attached.version == version), None)
+
+
 def tag_of(network: Network, native: str | None) -> Vlan | None:
     """The tag of a network's frames where networks are told by tags: none for the native one."""
     return None if network.name == native else network.vlan

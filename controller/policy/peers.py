@@ -97,6 +97,28 @@ def resolve(groups: tuple[Group, ...], endpoints: tuple[Endpoint, ...]) -> Mappi
     return {name: resolved[name] for name in by_name}
 
 
+@dataclass(frozen=True)
+class Groups:
+    """What each group means, and the groups and endpoints that this was made of."""
+
+    means: Mapping[str, ResolvedGroup]
+    made_of: tuple[tuple[Group, ...], tuple[Endpoint, ...]] = ((), ())
+
+
+NO_GROUPS = Groups({})
+
+
+def resolve_again(policy: Policy, before: Groups) -> Groups:
+    """As `resolve_groups`. before: of an earlier policy; a group that means the same is the very same object."""
+    selecting = any(group.selector for group in policy.groups.values())
+    made_of = (tuple(policy.groups.values()), tuple(policy.endpoints.values()) if selecting else ())
+    if made_of == before.made_of:
+        return before
+    known = before.means
+    means = {name: known[name] if known.get(name) == now else now for name, now in resolve(*made_of).items()}
+    return Groups(means, made_of)
+
+
 def unite(peers: Peers, groups: Mapping[str, ResolvedGroup]) -> ResolvedGroup:
     """All that peers mean, as one group would; NOBODY for anybody, which no union of names is."""
     own = ResolvedGroup(
@@ -139,12 +161,15 @@ def _union(parts: list[ResolvedGroup]) -> ResolvedGroup:
 def _index_labels(
     endpoints: Iterable[Endpoint], wanted: set[tuple[str, str]]
 ) -> Mapping[tuple[str, str], frozenset[str]]:
-    found: dict[tuple[str, str], list[str]] = {pair: [] for pair in wanted}
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
     if wanted:
         for endpoint in endpoints:
-            for pair in endpoint.labels:
-                if pair in found:
-                    found[pair].append(endpoint.name)
+            alike.setdefault(endpoint.labels, []).append(endpoint.name)
+    found: dict[tuple[str, str], list[str]] = {pair: [] for pair in wanted}
+    for labels, names in alike.items():
+        for pair in labels:
+            if pair in found:
+                found[pair] += names
     return {pair: frozenset(names) for pair, names in found.items()}
 
 

@@ -62,7 +62,7 @@ class OneToOne:
     """An outside address and a member's stand for each other, in both directions and for everything.
 
     stateless: header fields are replaced packet by packet, without conntrack; then ICMP errors keep the inner header
-    as it is, and what comes in is not tied to what went out.
+    as it is, so that those from outside belong to no connection and are dropped.
     """
 
     name: str

@@ -94,11 +94,6 @@ TAG_TWICE = Rule(
     "give each a vlan of its own",
 )
 
-ROUTE_INSIDE = Rule(
-    "{cidr} holds {address} of endpoint {other}, which is in network {network} and not behind this one",
-    "give the network cidrs, or the route a longer prefix",
-)
-
 GATEWAY_OUTSIDE = Rule("gateway {address} is outside all cidrs of {network}", "choose an address in {cidrs}")
 GATEWAY_TAKEN = Rule("gateway {address} belongs to endpoint {endpoint}", "an address that no member has")
 IP_OF_GATEWAY = Rule("{address} is the gateway of network {network}", "choose another one")
@@ -134,6 +129,12 @@ UPLINK_VERSION = Rule("uplink {uplink} has no IPv{version} address", "give it on
 OF_OTHER_UPLINK = Rule(
     "{address} belongs to uplink {other}, and the network is at uplink {uplink}", "choose an address of its own uplink"
 )
+OUTSIDE_VIA = Rule(
+    "{address} is the next router of a route of uplink {uplink}", "choose an address that nobody outside has"
+)
+OUTSIDE_END = Rule(
+    "{address} is the network or the broadcast address of {cidr} at uplink {uplink}", "choose an address between them"
+)
 MASQUERADED = Rule(
     "{address} is the source that many have at uplink {uplink}, so that it cannot lead to one",
     "choose another address, or forward single ports of it",
@@ -155,6 +156,10 @@ AMBIGUOUS = Rule("{name} may be {kinds}", "give them different names")
 UNKNOWN_TIER = Rule("there is no tier {tier}", "one of {tiers}")
 TIER_MISSING = Rule("the rule is in no tier", "add tier, one of {tiers}")
 MANY_RULES = Rule("there are {count} rules; a policy has at most {most}", "use groups, lists and prefixes")
+MANY_PREFIXES = Rule(
+    "rules and groups hold {count} prefixes, those in a group of a group counted in each; at most {most} are possible",
+    "name fewer or wider ones",
+)
 MANY_TABLES = Rule(
     "{tiers} tiers and {logs} rules that only log need more than {most} tables",
     "use fewer tiers, or give log to rules that decide",
@@ -180,6 +185,11 @@ NO_WAY = Rule(
     "rule {rule} allows what cannot pass: nothing leads from {origin} to {target}",
     "write mode: routed for both, or name members of one network",
 )
+STATELESS = Rule(
+    "rewrite {rewrite} is stateless: ICMP errors from outside do not reach {endpoint}, so that it cannot find out what "
+    "size of packet a path takes, and those that it sends show its inside address",
+    "leave stateless out where the switch has conntrack with NAT",
+)
 
 
 class Words(str):
@@ -195,7 +205,7 @@ def _words(value: object) -> str:
     return shown(value) if isinstance(value, str) else str(value)
 
 
-WARNINGS = (GROUP_EMPTY, SELECTS_NOBODY, SHADOWED, NO_WAY)
+WARNINGS = (GROUP_EMPTY, SELECTS_NOBODY, SHADOWED, NO_WAY, STATELESS)
 """What `advice` says; none of these refuses a document."""
 ALL: tuple[Rule, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Rule) and value not in WARNINGS

@@ -7,10 +7,10 @@ wherever its packets enter; what is local to one of them (broadcast, link-local 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from controller.policy.firewall import Decision, Peers, Rule
-from controller.policy.model import Network, Policy, Vlan
+from controller.policy.firewall import Decision, Peers
+from controller.policy.model import Policy, Vlan
 from controller.policy.peers import ResolvedGroup, resolve_groups
 
 REALM_ZONE = 65535
@@ -21,11 +21,10 @@ _N_FREE = DNAT_ZONE - _FIRST_FREE
 """Zones are 16 bits: 1 to 4094 are the networks' vlans, those above are shared out to networks without one."""
 
 
-def zone_of_networks(policy: Policy) -> Mapping[str, int]:
-    """Tracked network -> its own zone. Networks that are not tracked have none."""
-    groups = resolve_groups(policy)
-    about = _About(policy, groups)
-    tracked = [network for network in policy.networks.values() if network.routed or about.is_judged(network)]
+def zone_of_networks(policy: Policy, groups: Mapping[str, ResolvedGroup] | None = None) -> Mapping[str, int]:
+    """Tracked network -> its own zone. Networks that are not tracked have none. groups: of `resolve_groups`."""
+    judged = _judged(policy, groups)
+    tracked = [network for network in policy.networks.values() if network.routed or network.name in judged]
     zones = {network.name: int(network.vlan) for network in tracked if network.vlan is not None}
     taken: set[int] = set()
     for network in sorted((n for n in tracked if n.vlan is None), key=lambda network: network.number):
@@ -37,45 +36,54 @@ def zone_of_networks(policy: Policy) -> Mapping[str, int]:
     return zones
 
 
+def _judged(policy: Policy, groups: Mapping[str, ResolvedGroup] | None) -> Collection[str]:
+    """Isolated networks that a rule, or a default other than to allow, could be about; others may be among them."""
+    if all(network.routed for network in policy.networks.values()):
+        return ()
+    found = _defaults_of(policy)
+    if not policy.rules:
+        return found
+    about = _About(policy, resolve_groups(policy) if groups is None else groups)
+    for rule in policy.rules.values():
+        origin, target = about.networks(rule.origin), about.networks(rule.target)
+        if origin is None and target is None:
+            return policy.networks
+        if origin is None or target is None:
+            found |= origin or target or set()
+        else:
+            found |= origin & target
+    return found
+
+
 class _About:
-    """Which isolated networks a rule, or a default other than to allow, could be about."""
+    """In which networks peers may be, each group looked at once."""
 
     def __init__(self, policy: Policy, groups: Mapping[str, ResolvedGroup]) -> None:
         self._policy = policy
         self._groups = groups
-        self._judged = _defaults_of(policy)
-        self._everywhere = False
-        for rule in policy.rules.values():
-            self._note(rule)
+        self._of_group: dict[str, frozenset[str] | None] = {}
 
-    def is_judged(self, network: Network) -> bool:
-        return self._everywhere or network.name in self._judged
-
-    def _note(self, rule: Rule) -> None:
-        origin, target = self._networks(rule.origin), self._networks(rule.target)
-        if origin is None and target is None:
-            self._everywhere = True
-        elif origin is None or target is None:
-            self._judged |= origin or target or set()
-        else:
-            self._judged |= origin & target
-
-    def _networks(self, peers: Peers) -> set[str] | None:
+    def networks(self, peers: Peers) -> set[str] | None:
         """Those in which one of the peers may be; None: any."""
         if peers.anybody or peers.cidrs:
             return None
         found = set(peers.networks) | self._of(peers.endpoints)
         for name in peers.groups:
-            group = self._groups[name]
-            if group.blocks:
+            if name not in self._of_group:
+                group = self._groups[name]
+                self._of_group[name] = None if group.blocks else group.networks.union(self._of(group.endpoints))
+            within = self._of_group[name]
+            if within is None:
                 return None
-            found |= group.networks | self._of(group.endpoints)
+            found |= within
         return found
 
     def _of(self, endpoints: Iterable[str]) -> set[str]:
-        """Who has no MAC of its own is known by no address either."""
-        known = (self._policy.endpoints[name] for name in endpoints)
-        return {network for endpoint in known if endpoint.mac is not None for network in endpoint.networks}
+        found: set[str] = set()
+        for name in endpoints:
+            if self._policy.endpoints[name].mac is not None:  # who has none is known by no address either
+                found.update(self._policy.endpoints[name].networks)
+        return found
 
 
 def _defaults_of(policy: Policy) -> set[str]:

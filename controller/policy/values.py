@@ -164,7 +164,7 @@ def read_address(value: object) -> Address:
     except ValueError:
         raise Unfit(f"{shown(text)} is not an IP address", _address_hint(text)) from None
     if nature := _unusable(address):
-        raise Unfit(f"{address} is {nature}, which no endpoint can have", "the endpoint's own unicast address")
+        raise Unfit(f"{address} is {nature}, which nobody can have", "a unicast address")
     return address
 
 

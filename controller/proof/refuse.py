@@ -6,6 +6,7 @@ Prerequisites and masks (ovs-fields(7)), jumps backwards, and actions that canno
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, assert_never
 
 from controller.flow.actions import (
@@ -65,8 +66,9 @@ class Sure:
         return has_header(name, self.exact.get)
 
 
+@lru_cache(maxsize=1 << 17)
 def refuse_malformed(flow: Flow) -> None:
-    """Raise EvaluationError for a flow that Open vSwitch would not take."""
+    """Raise EvaluationError for a flow that Open vSwitch would not take. Flows of one content are looked at once."""
 
     def refuse(what: str) -> None:
         raise EvaluationError(f"{what}: {flow}")
@@ -93,10 +95,10 @@ def refuse_malformed(flow: Flow) -> None:
         if not (2 <= part.dimensions <= MAX_DIMENSIONS and 1 <= part.dimension <= part.dimensions):
             refuse(f"a conjunction has no dimension {part.dimension} of {part.dimensions}")
     if not parts:
-        refuse_actions(flow.actions, sure, sure.tags, str(flow))
+        refuse_actions(flow.actions, sure, sure.tags, flow)
 
 
-def refuse_actions(actions: tuple[Action, ...], sure: Sure, tags: int, where: str) -> None:
+def refuse_actions(actions: tuple[Action, ...], sure: Sure, tags: int, where: Flow | str) -> None:
     """As `refuse_malformed`, of a list of actions. tags: how many are sure when they begin. where: for the message."""
 
     def refuse(what: str) -> None:
@@ -156,12 +158,12 @@ def refuse_actions(actions: tuple[Action, ...], sure: Sure, tags: int, where: st
                 assert_never(never)
 
 
-def _refuse_widths(source: Slice, target: Slice, where: str) -> None:
+def _refuse_widths(source: Slice, target: Slice, where: Flow | str) -> None:
     if source.n_bits != target.n_bits:
         raise EvaluationError(f"{source.name} and {target.name} differ in width: {where}")
 
 
-def _refuse_ct(action: Ct, sure: Sure, where: str) -> None:
+def _refuse_ct(action: Ct, sure: Sure, where: Flow | str) -> None:
     def refuse(what: str) -> None:
         raise EvaluationError(f"{what}: {where}")
 
@@ -185,7 +187,7 @@ def _refuse_ct(action: Ct, sure: Sure, where: str) -> None:
         _refuse_nat(action, action.nat, 4 if eth_type == ETH_IPV4 else 6, where)
 
 
-def _refuse_nat(action: Ct, nat: Nat, version: int, where: str) -> None:
+def _refuse_nat(action: Ct, nat: Nat, version: int, where: Flow | str) -> None:
     if not action.commit:
         raise EvaluationError(f"addresses are chosen at a commit only: {where}")
     if nat.kind not in ("src", "dst") or nat.version != version:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import itertools
 import json
 import os
 import random
@@ -15,7 +16,9 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -45,6 +48,9 @@ PROGRAMS = {
     "sshd": "openssh-server",
 }
 """Program -> Debian package."""
+CURL = ("curl", "-sS", "--noproxy", "*", "--max-time", "3")
+TIMED_OUT, REFUSED = 28, 7
+"""Exit codes of curl(1)."""
 PATIENCE_S = 10.0
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 DISCOVER, OFFER, REQUEST, DECLINE, ACK = 1, 2, 3, 4, 5
@@ -147,7 +153,12 @@ class Stand:
         # Not a daemon: one that changes its own rights would outlive a runner that was killed (prctl(2)).
         words = ["dnsmasq", "--no-daemon", "--log-dhcp", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]
         words += [f"--dhcp-leasefile={here}/leases-{random.randrange(1 << 32):08x}"]
-        words += [f"--interface={self.device(point)}", "--except-interface=lo", "--bind-interfaces", "--domain=lab.test"]
+        words += [
+            f"--interface={self.device(point)}",
+            "--except-interface=lo",
+            "--bind-interfaces",
+            "--domain=lab.test",
+        ]
         words += [f"--host-record=www.lab.test,{prefix}.3", f"--dhcp-range={prefix}.0,static,255.255.255.0,2m"]
         words += [f"--dhcp-host={self.mac(name)},{ip}" for name, ip in leases.items()]
         return self.program(node, *words, ready="started, version")
@@ -197,6 +208,41 @@ class Stand:
             ["address flush dev eth0 scope global", "neigh flush dev eth0 nud all"], self.record.namespaces[node]
         )
         shutil.rmtree(self.place(node))
+
+
+@contextlib.contextmanager
+def page(stand: Stand, node: str, l4_port: int = 80, address: str = "0.0.0.0") -> Iterator[str]:
+    """A web server with one page, for the block."""
+    text = f"a page from {node}"
+    (stand.place(node) / "index.html").write_text(text)
+    words = (sys.executable, "-m", "http.server", str(l4_port), "--bind", address, "--directory")
+    with stand.program(node, *words, str(stand.place(node)), ready="Serving HTTP"):
+        yield text
+
+
+@contextlib.contextmanager
+def flood(stand: Stand, node: str, targets: list[str], l4_port: int = 9) -> Iterator[list[int]]:
+    """Datagrams to all of them in turn, as fast as they go, for the block. Yields how many, as the only item."""
+    with netns.inside(stand.record.namespaces[node]):
+        handle = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sent, over = [0], threading.Event()
+
+    def send() -> None:
+        for target in itertools.cycle(targets):
+            if over.is_set():
+                return
+            with contextlib.suppress(OSError):  # the errors that come back
+                handle.sendto(b"flood", (target, l4_port))
+            sent[0] += 1
+
+    thread = threading.Thread(target=send)
+    with handle:
+        thread.start()
+        try:
+            yield sent
+        finally:
+            over.set()
+            thread.join()
 
 
 @dataclass

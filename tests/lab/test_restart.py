@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from controller.pipeline import TABLES
 from tests.rig.controller import Controller, wait_until
 from tests.rig.flows import Installed, installed
 from tests.rig.host import Host, host
 from tests.rig.stream import Stream, stream
+from topologies import netns
+from topologies.netns import inside
 
 MEMBERS = {
     "web1": ("02:00:00:00:00:01", "10.0.0.1"),
@@ -253,3 +257,63 @@ def mending(controller: Controller) -> list[str]:
     """What the warnings about the fail mode tell to give to ovs-vsctl."""
     warnings = (controller.rest.bridge() or {}).get("warnings", ())
     return [found[1] for text in warnings if (found := re.search(r"ovs-vsctl (set-fail-mode br0 secure)$", text))]
+
+
+ROUTED = {
+    "apiVersion": "tripoint/v1",
+    "networks": {
+        "dmz": {"vlan": 30, "cidrs": ["10.3.0.0/24"], "mode": "nat", "gateway": "10.3.0.1", "uplink": "wan"},
+    },
+    "uplinks": {"wan": {"port": "wan", "addresses": ["172.16.200.1/24"]}},
+    "endpoints": {"www": {"network": "dmz", "port": "www", "mac": "02:00:00:00:03:01", "ips": ["10.3.0.11"]}},
+    "rules": [{"name": "out", "action": "allow", "from": "dmz", "to": "outside", "proto": "udp"}],
+    "rewrites": [{"name": "web", "network": "dmz", "type": "forward", "proto": "tcp", "l4_port": 8800, "to": "www:80"}],
+}
+
+
+def test_a_restart_leaves_translations_neighbors_and_counters_of_rules_as_they_are() -> None:
+    """Under a stream that is masqueraded and a connection to a forwarded port; nothing is said of neighbors anew."""
+    with host() as machine:
+        www = machine.add_member("www", "02:00:00:00:03:01", "10.3.0.11/24")
+        netns.batch(["route add default via 10.3.0.1"], www)
+        wan = machine.add_member("wan", "02:00:00:00:0f:01", "172.16.200.254/24")
+        machine.add_bridge({"www": 1, "wan": 2}, settings=("fail_mode=secure",))
+        machine.attach()
+        lab = Lab(machine, Controller(machine), {"www": www, "wan": wan})
+        lab.controller.start()
+        lab.controller.rest.ask("PUT", "/v1/policy", ROUTED)
+        lab.wait_in_force()
+        with inside(www), socket.create_server(("10.3.0.11", 80)) as server, inside(wan):
+            caller = socket.create_connection(("172.16.200.1", 8800), 5)
+            answerer, _ = server.accept()
+            with stream(www, wan, "172.16.200.254") as sent, caller, answerer:
+                wait_until(lambda: sent.sent >= 20, 5, "nothing is sent")
+                before, counted = installed(machine), packets_of(lab, "out")
+                assert [flow for flow in before.flows if f"table={TABLES['neighbors']}," in flow], "none was learned"
+                lab.controller.end(signal.SIGKILL)
+                from_before = sent.sent
+                wait_until(lambda: sent.sent > from_before + 1000, 5, "nothing is sent")
+                assert conversation(caller, answerer) == b"while nobody controls"
+                lab.come_back()
+                lab.wait_in_force()
+                assert conversation(caller, answerer) == b"while nobody controls"
+        after = installed(machine)
+        hitless(sent, before, after)
+        assert after.flows.keys() == before.flows.keys()
+        assert lab.counters() == (0, 0)
+        wait_until(lambda: packets_of(lab, "out") >= sent.sent, 5, "the rule's counter began anew")
+        assert counted < sent.sent
+
+
+def packets_of(lab: Lab, rule: str) -> int:
+    (packets,) = (r["packets"] for r in lab.controller.rest.ask("GET", "/v1/rules")["rules"] if r["name"] == rule)
+    return int(packets)
+
+
+def conversation(caller: socket.socket, answerer: socket.socket) -> bytes:
+    """What comes back of a sentence that is sent one way and then the other."""
+    for one, other in ((caller, answerer), (answerer, caller)):
+        other.settimeout(5)
+        one.sendall(b"while nobody controls")
+        said = other.recv(100)
+    return said

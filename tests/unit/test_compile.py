@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from itertools import pairwise
+from statistics import mean, median
 
 import pytest
 from hypothesis import given, settings
+from hypothesis.strategies import lists, text
 
 from controller.diff import difference
 from controller.errors import CompileError
-from controller.flow.actions import Output
-from controller.flow.fields import ETH_SRC, IN_PORT, NETWORK
+from controller.flow.actions import Output, SetField
+from controller.flow.fields import ETH_SRC, IN_PORT, ND_OPTIONS_TYPE, ND_RESERVED, NETWORK
 from controller.flow.flow import Flow
 from controller.mac import Mac
 from controller.pipeline import EMITTERS, PIPELINE, TABLES
 from controller.pipeline.compile import NOTHING, Compiled, compile_bridge
 from controller.pipeline.render import render_pipeline
+from controller.pipeline.rule_view import RANKS, ranks_of
+from controller.pipeline.rulebook import NO_BOOK, make_rulebook
 from controller.pipeline.stage import MISS, Emit
 from controller.pipeline.tally import Tally, changed_units
+from controller.pipeline.view import BridgeView
+from controller.policy.firewall import Action, Group, Peers, PortRange, Rule, Service
 from controller.policy.model import Attach, Endpoint, Network, Policy, Vlan
+from tests.unit.meaning_world import PORTS, UPLINKS, world
 from tests.unit.strategies import Case, cases
 
 FEW = settings(max_examples=40, deadline=None)
@@ -49,6 +58,69 @@ def test_compiling_with_an_earlier_result_gives_the_flows_of_a_fresh_compile(one
     back = compile_bridge(one.policy, one.bindings, there)
     assert there.flows() == compile_bridge(two.policy, two.bindings).flows()
     assert back.flows() == first.flows()
+
+
+@FEW
+@given(cases(max_frames=1), cases(max_frames=1))
+def test_a_rulebook_made_with_an_earlier_one_is_as_a_fresh_one_and_so_are_its_flows(one: Case, two: Case) -> None:
+    book, compiled = NO_BOOK, NOTHING
+    for case in (one, two, one):
+        book, fresh = make_rulebook(case.policy, book), make_rulebook(case.policy)
+        assert book == fresh
+        assert [book.classes.of(name) for name in case.policy.endpoints if fresh != NO_BOOK] == [
+            fresh.classes.of(name) for name in case.policy.endpoints if fresh != NO_BOOK
+        ]
+        compiled = compile_bridge(case.policy, case.bindings, compiled, book=book)
+        assert compiled.flows() == compile_bridge(case.policy, case.bindings).flows()
+
+
+def test_a_member_that_leaves_a_group_leaves_the_other_flows_of_its_rules_as_they_are() -> None:
+    policy = policy_of(2, 6)
+    rule = Rule(
+        "r",
+        Action.ALLOW,
+        origin=Peers(groups=("g",)),
+        target=Peers(("e0-1", "e0-2", "e0-3")),
+        service=Service(6, (PortRange(1, 9),)),
+    )
+
+    def with_group(*members: str) -> Policy:
+        groups = {"g": Group("g", Peers(members)), "single": Group("single", Peers(("e1-1",)))}
+        single = Rule("s", Action.DROP, origin=Peers(("e1-2",), groups=("single",)))
+        return replace(policy, groups=groups, rules={"r": rule, "s": single})
+
+    one, two = with_group("e1-1", "e1-2", "e1-3"), with_group("e1-2", "e1-3")
+    book = make_rulebook(one)
+    before = compile_bridge(one, ports_of(one), book=book)
+    after = compile_bridge(two, ports_of(two), before, book=make_rulebook(two, book))
+    assert after.flows() == compile_bridge(two, ports_of(two)).flows()
+    kept = set(map(id, before.others["rule r"].flows)) & set(map(id, after.others["rule r"].flows))
+    assert len(kept) == len(after.others["rule r"].flows) == len(before.others["rule r"].flows) - 1
+    assert after.others["rule s"] != before.others["rule s"]
+
+
+@given(lists(text(min_size=1, max_size=3), max_size=700))
+def test_ranks_descend_and_fit(names: list[str]) -> None:
+    ranks = list(ranks_of(names))
+    assert len(ranks) == len(names)
+    assert all(one > other for one, other in pairwise([RANKS, *ranks, -1]))
+
+
+def test_ranks_fit_for_as_many_rules_as_there_may_be_whatever_they_are_called() -> None:
+    for names in ([f"rule{i}" for i in range(5000)], ["same"] * 5000, ["other"] * 5000):
+        ranks = list(ranks_of(names))
+        assert all(one > other for one, other in pairwise([RANKS, *ranks, -1]))
+
+
+def test_a_rule_that_comes_or_goes_seldom_moves_many_others() -> None:
+    names = [f"rule{i}" for i in range(300)]
+    ranks = dict(zip(names, ranks_of(names), strict=True))
+    moved = []
+    for gone in names:
+        left = [name for name in names if name != gone]
+        moved.append(sum(ranks[name] != rank for name, rank in zip(left, ranks_of(left), strict=True)))
+    assert median(moved) <= 16
+    assert mean(moved) <= 40
 
 
 @FEW
@@ -173,3 +245,11 @@ def test_shared_untagged_members_in_two_networks_each_get_one_copy() -> None:
     }
     flows = compile_bridge(Policy(networks, endpoints, {}), {"x": 1, "y": 2}).flows()
     assert any(flow.table == TABLES["egress"] and "through another network" in flow.why for flow in flows)
+
+
+@pytest.mark.parametrize("uplinks", [{}, UPLINKS], ids=["networks", "and uplinks"])
+def test_a_datapath_that_cannot_advertise_is_asked_for_nothing_that_it_refuses(uplinks: dict[str, int]) -> None:
+    """A bundle with one flow that a switch refuses puts nothing in force: there the controller answers for gateways."""
+    flows = compile_bridge(world(), PORTS, uplinks=uplinks, bridge=BridgeView(advertises=False)).flows()
+    written = {a.field for flow in flows for a in flow.actions if isinstance(a, SetField)}
+    assert not written & {ND_RESERVED, ND_OPTIONS_TYPE}

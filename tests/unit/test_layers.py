@@ -53,8 +53,9 @@ ALLOWED: dict[str, set[str]] = {
     "reconcile": {
         "bridge", "carriers", "control", "diff", "directory", "errors", "flow", "host_plan", "host_view", "host_wait",
         "hosts", "inventory", "loop", "mtu", "news", "pipeline", "plan_report", "policy", "punts", "revisions",
-        "rule_counters", "rule_log", "switch",
+        "rule_counters", "rule_log", "switch", "verifying",
     },
+    "verifying": {"diff", "errors", "flow", "loop", "switch"},
     "store": {"control", "errors", "policy"},
     "api": {"control", "errors", "policy", "web"},
     "web": {"control", "errors", "policy"},

@@ -114,6 +114,7 @@ def test_a_member_that_is_not_there_gets_nothing() -> None:
     [
         {"ip_dst": ip("224.0.0.5")},
         {"ip_dst": 0xFFFFFFFF},
+        {"ip_dst": ip("10.2.0.254")},
         {"ip_dst": ip("10.1.0.254")},
         {"eth_type": p.ETH_ARP},
     ],
@@ -124,7 +125,7 @@ def test_what_is_not_routed(change: dict[str, int]) -> None:
     assert play.told == set()
 
 
-@pytest.mark.parametrize("target", ["10.2.0.254", "10.2.0.77", "10.3.0.77", "10.1.0.77"])
+@pytest.mark.parametrize("target", ["10.2.0.77", "10.3.0.77", "10.1.0.77"])
 def test_an_address_of_a_network_that_nobody_has_is_told_to_be_unreachable_and_never_sent_outside(target: str) -> None:
     play = Play(world(**OPEN))
     assert play.send("lan1", between("lan1", target)) == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_network
+from itertools import pairwise
 
 import pytest
 
@@ -11,8 +12,19 @@ from controller.flow import packet as p
 from controller.flow.fields import Punt
 from controller.flow.packet import Packet
 from controller.mac import Mac
-from controller.policy.firewall import Action, Decision, Group, IcmpType, LogRate, OnChange, PortRange, Service
-from controller.policy.meaning import tracked_networks
+from controller.policy.firewall import (
+    Action,
+    Decision,
+    Group,
+    IcmpType,
+    LogRate,
+    OnChange,
+    Peers,
+    PortRange,
+    Rule,
+    Service,
+)
+from controller.policy.meaning import pairs, tracked_networks
 from controller.policy.model import Pair
 from tests.unit.meaning_world import (
     NEIGHBORS,
@@ -368,3 +380,18 @@ def test_an_untracked_network_knows_no_connections() -> None:
         play.send("green1" if frame.get("ip_src") == address("green1") else "green2", frame)
         assert play.last.deliveries
         assert play.known == NEIGHBORS
+
+
+@pytest.mark.parametrize("shape", ["chain", "net"])
+def test_groups_in_groups_may_be_as_deep_as_a_document(shape: str) -> None:
+    """A chain, and a net of which the ways from top to bottom are 2**3000."""
+    below = 1 if shape == "chain" else 2
+    rows = [tuple(f"g{row}-{at}" for at in range(below)) for row in range(3000)]
+    made = {name: Group(name, Peers(groups=under)) for over, under in pairwise(rows) for name in over}
+    made |= {name: Group(name, Peers(endpoints=("office1",))) for name in rows[-1]}
+    rule = Rule("deep", Action.ALLOW, origin=Peers(endpoints=("lan1",)), target=Peers(groups=("g0-0",)))
+    policy = world(rule, groups=tuple(made.values()))
+    assert [two for *two, where in pairs(policy) if where == "lan->office"] == [["lan1", "office1"]]
+    play = Play(policy, NEIGHBORS)
+    assert play.send("lan1", between("lan1", "office1")) == {"office1"}
+    assert play.send("lan2", between("lan2", "office1")) == set()

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from controller import cli
+from controller.errors import pointer
+from controller.policy.advice import advise
 from controller.policy.check import check
 from controller.policy.load import load
 from controller.policy.parse import parse_document
@@ -81,8 +83,13 @@ def test_tripoint_knows_the_words_in_readme(words: list[str]) -> None:
 
 
 def test_policy_in_readme_is_a_policy() -> None:
-    policy, spread = (load(parse_document(text.encode(), "application/yaml")) for text in blocks("yaml"))
-    assert check(policy) == check(spread) == ()
+    policies = [load(parse_document(text.encode(), "application/yaml")) for text in blocks("yaml")]
+    assert [(check(each), advise(each)) for each in policies] == [((), ())] * len(policies)
+    policy, routed, spread = policies
+    asked = [words[-1] for words in typed() if "--origin" in words]
+    there = {pointer("endpoints", name) for name in policy.endpoints}
+    there |= {pointer(key, name) for key in ("rules", "rewrites") for name in getattr(routed, key)}
+    assert set(asked) <= there
     assert all(host.ovsdb is not None for host in spread.hosts.values())
     assert [endpoint.name for endpoint in policy.endpoints.values() if endpoint.shared] == ["nas"]
 

@@ -34,6 +34,7 @@ from controller.flow.fields import (
     Slice,
 )
 from controller.flow.flow import Flow
+from controller.frames.neighbors import ask_for, hear
 from controller.mac import Mac
 from controller.next_hops import MOST_BYTES, MOST_HOPS, PACKETS_EACH, Hop, NextHops
 from controller.policy.firewall import Action as Does
@@ -266,6 +267,31 @@ def test_what_another_host_has_routed_is_rejected_to_that_host() -> None:
     [(actions, frame)] = bench.sent()
     assert actions[:2] == (SetField(NETWORK.field, PINK.number), SetField(OUT_PORT.field, 12))
     assert understand(frame).eth_dst == str(ROUTER_MAC)
+
+
+def test_a_solicitation_for_the_gateway_is_answered_where_the_datapath_cannot() -> None:
+    bench = Bench()
+    gateway = ip_address("2001:db8::fe")
+    bench.put(
+        punt(Punt.SOLICITATION, ask_for(gateway, Mac.parse(WEB1.mac), ip_address("2001:db8::1")), network=PINK.number)
+    )
+    bench.loop.run()
+    [(actions, frame)] = bench.sent()
+    assert actions[:2] == (SetField(NETWORK.field, PINK.number), SetField(OUT_PORT.field, 7))
+    assert hear(frame) == (gateway, ROUTER_MAC)
+    told = understand(frame)
+    assert (told.eth_dst, told.eth_src) == (WEB1.mac, str(ROUTER_MAC))
+    assert (told.source, told.target) == (str(gateway), "2001:db8::1")
+
+
+@pytest.mark.parametrize("cut", [0, 14, 60, 77])
+def test_what_is_no_whole_solicitation_is_not_answered(cut: int) -> None:
+    bench = Bench()
+    whole = ask_for(ip_address("2001:db8::fe"), Mac.parse(WEB1.mac), ip_address("2001:db8::1"))
+    bench.put(punt(Punt.SOLICITATION, whole[:cut], network=PINK.number))
+    bench.put(punt(Punt.SOLICITATION, asked(), network=PINK.number))
+    bench.loop.run()
+    assert bench.sent() == []
 
 
 @pytest.mark.parametrize("why", [Punt.TTL_EXCEEDED, Punt.UNREACHABLE])

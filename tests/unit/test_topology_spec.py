@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import subprocess
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from topologies.capture import Notebook
 from topologies.frames import Party
 from topologies.load import from_document, parse
 from topologies.reading import LabFileError
-from topologies.spec import Attack, Conduct, Expect, Hostile, Lab, Point, Probe, Via
+from topologies.routers import router_addresses, router_macs
+from topologies.spec import Attack, Conduct, Expect, Hostile, Lab, Point, Probe, Refusal, Via
 from topologies.verdict import Row, Verdict, matrix, table, verdict_of
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -154,10 +156,85 @@ expectations:
         ("claiming: b}", "claiming: nobody}", "/expectations/2/claiming"),
         ("{eth0: {tagged:", "{eth0: {addresses: [10.0.0.3/24], tagged:", "/nodes/b/interfaces/eth0"),
         ("net.ipv4.ip_forward", "kernel.panic", "/nodes/a/sysctls/kernel.panic"),
+        ("{relay: b}", '{relay: "b:eth0.10"}', "/expectations/1/while/0/relay"),
+        (
+            "networks: {lan: {vlan: 10}}",
+            "networks: {lan: {vlan: 10}}, uplinks: {w: {port: p9}}",
+            "/policy/uplinks/w/port",
+        ),
+        ("ip_forward: true}", "ip_forward: true}\n    iptables: [iptables -P INPUT DROP]", "/nodes/a/iptables/0"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(old: str, new: str, path: str) -> None:
     assert path in problems_of(changed(old, new))
+
+
+@pytest.mark.parametrize(
+    ("expectation", "key"),
+    [
+        ("expect: reach, via: ping, l4_port: 80", "/via"),
+        ("expect: silence, via: arp", "/via"),
+        ("expect: rejected, via: [broadcast]", "/via"),
+        ("expect: closed, via: [ping], l4_port: 80", "/via"),
+        ("expect: reach, l4_port: [80, 70000]", "/l4_port/1"),
+        ("expect: reach, with: reset", "/with"),
+        ("expect: rejected, with: rest", "/with"),
+        ("expect: rejected, told_by: someone", "/told_by"),
+        ("expect: silence, told_by: 10.0.0.1", "/told_by"),
+        ("expect: never, seen_as: 10.0.0.1", "/seen_as"),
+        ("expect: silence, arrives_at: b", "/arrives_at"),
+        ("expect: reach, arrives_at: c", "/arrives_at"),
+    ],
+)
+def test_what_an_expectation_cannot_say_is_refused(expectation: str, key: str) -> None:
+    text = changed("{from: [a, b], to: [a, b], expect: reach}", f"{{from: a, to: b, {expectation}}}")
+    assert [path for path in problems_of(text) if path.startswith("/expectations/0")] == [f"/expectations/0{key}"]
+
+
+def test_a_port_where_nobody_listens_is_nowhere_expected_to_answer() -> None:
+    closed = "  - {from: a, to: b, via: tcp, l4_port: 99, expect: closed}\n"
+    assert parse(TEXT + closed).closed_ports == {99}
+    assert parse(TEXT + closed).service_ports == {7, 99}
+    assert "port 99" in problems_of(TEXT + closed + closed.replace("closed", "silence"))["/expectations"]
+
+
+def test_an_expectation_says_what_becomes_of_addresses_and_how_a_sender_is_told() -> None:
+    more = """
+  - {from: a, to: 10.9.9.9, via: tcp, l4_port: [80, 81], expect: reach, arrives_at: b, seen_as: 10.0.0.9}
+  - {from: a, to: b, expect: rejected, told_by: 10.0.0.9}
+  - {from: a, to: b, expect: rejected, with: net-unreachable}
+"""
+    *_, one, other, rejected, otherwise = parse(TEXT + more).expectations
+    assert isinstance(one, Probe)
+    assert (one.l4_port, one.destination, one.seen_as) == (80, "b", IPv4Address("10.0.0.9"))
+    assert replace(one, l4_port=81) == other
+    assert isinstance(rejected, Probe)
+    assert isinstance(otherwise, Probe)
+    assert rejected.told_by == IPv4Address("10.0.0.9")
+    ways = [Refusal.PROTOCOL, Refusal.RESET, Refusal.PORT]
+    assert rejected.via == (Via.PING, Via.TCP, Via.UDP)
+    assert [rejected.told(via, 4) for via in rejected.via] == ways
+    assert [rejected.told(via, 6) for via in rejected.via] == [Refusal.PORT, Refusal.RESET, Refusal.PORT]
+    assert {otherwise.told(via, 4) for via in otherwise.via} == {Refusal.NET}
+
+
+def test_the_policys_router_is_known_by_its_addresses() -> None:
+    policy = """{apiVersion: tripoint/v1, defaults: {router_mac: "02:00:00:00:00:99"},
+  networks: {lan: {vlan: 10, mode: nat, gateway: [10.0.0.254, "fd00::fe"]}}, endpoints: {a: {network: lan, port: p1}},
+  uplinks: {wan: {port: p2, mac: "02:00:00:00:00:98", addresses: [192.0.2.1/24]}},
+  rewrites: [{name: x, type: dnat, address: 192.0.2.9}, {name: y, type: snat, to: 192.0.2.20-198.51.100.7}, {}]}
+"""
+    start, end = TEXT.index("{apiVersion"), TEXT.index("expectations:")
+    lab = parse(TEXT[:start] + policy + TEXT[end:])
+    inside, outside = "02:00:00:00:00:99", "02:00:00:00:00:98"
+    assert {str(address): mac for address, mac in router_addresses(lab).items()} == {
+        "10.0.0.254": inside,
+        "fd00::fe": inside,
+        "192.0.2.1": outside,
+        "192.0.2.9": outside,
+        "192.0.2.20": outside,
+    }
+    assert router_macs(lab) == (inside, outside, "02:00:00:00:00:0a"), "and a node that forwards is one"
 
 
 def test_yaml_that_cannot_be_read_is_a_problem_with_its_line() -> None:
@@ -175,8 +252,10 @@ def test_every_lab_file_of_ours_is_a_lab_and_is_named_as_its_file(path: Path) ->
 def test_the_example_in_the_readme_is_a_lab_and_names_every_word_of_the_format() -> None:
     text = (PROJECT / "topologies" / "README.md").read_text()
     assert parse(text.split("```yaml\n")[1].split("```")[0]).name == "sample"
-    for word in (*Attack, *Conduct, *Via):
+    for word in (*Attack, *Conduct, *Via, *Refusal):
         assert f"`{word.value}`" in text
+    for expect in Expect:
+        assert f"**{expect.value}**" in text
     for path in (PROJECT / "topologies").glob("*.yaml"):
         assert f"| `{path.stem}` |" in text
 
@@ -245,8 +324,33 @@ A4, B4 = (
 A6, B6 = Party(A4.mac, IPv6Address("fd00::1"), 4001), Party(B4.mac, IPv6Address("fd00::2"), 7)
 
 
+def unreachable(one: Party, other: Party, payload: bytes) -> bytes:
+    """other was asked by one, and says that nobody listens."""
+    return frames.port_unreachable(one, other, frames.udp(other, one, payload)[14:])
+
+
 @pytest.mark.parametrize(("one", "other"), [(A4, B4), (A6, B6)])
-@pytest.mark.parametrize("make", [frames.udp, frames.tcp_syn, frames.echo])
+def test_a_refusal_is_read_with_the_port_of_who_is_refused(one: Party, other: Party) -> None:
+    assert frames.read(unreachable(one, other, b"x")).refusal == (Refusal.PORT, other.port)
+    asked = frames.echo(other, one, b"ping")[14:]
+    assert frames.read(frames.port_unreachable(one, other, asked)).refusal == (Refusal.PORT, 0x5450)
+    assert frames.read(frames.tcp(one, other, frames.RST | frames.ACK, b"")).refusal == (Refusal.RESET, other.port)
+    assert frames.read(frames.tcp(one, other, frames.SYN | frames.ACK, b"")).refusal is None
+    assert frames.read(frames.echo_reply(one, other, b"")).refusal is None
+
+
+def test_a_notebook_knows_how_a_probe_was_refused_and_under_which_address_it_came() -> None:
+    notebook = Notebook(ports={4001: 5}, service_ports=frozenset({7, 80}))
+    server = Party(B4.mac, B4.ip, 80)
+    notebook.note("a", "eth0", frames.tcp(server, A4, frames.RST, b""))
+    notebook.note("a", "eth0", frames.port_unreachable(B4, A4, frames.udp(A4, B4, b"x")[14:]))
+    notebook.note("b", "eth0", frames.udp(A4, server, traffic.mark_bytes(5)))
+    assert set(notebook.refusals[5, "a", "eth0"]) == {(Refusal.RESET, B4.ip), (Refusal.PORT, B4.ip)}
+    assert notebook.origins[5, "b", "eth0"] == {A4.ip}
+
+
+@pytest.mark.parametrize(("one", "other"), [(A4, B4), (A6, B6)])
+@pytest.mark.parametrize("make", [frames.udp, frames.tcp_syn, frames.echo, frames.echo_reply, unreachable])
 def test_frames_made_by_hand_have_right_checksums(one: Party, other: Party, make: Any) -> None:
     """Over pseudo-header and segment the sum is zero (RFC 1071)."""
     frame = make(one, other, b"odd")
@@ -338,6 +442,14 @@ def test_one_failure_outweighs_an_invalid_and_an_invalid_outweighs_passes() -> N
     assert verdict_of([]) is Verdict.PASS
     assert verdict_of([row(), row(verdict=Verdict.INVALID)]) is Verdict.INVALID
     assert verdict_of([row(verdict=Verdict.INVALID), row(verdict=Verdict.FAIL)]) is Verdict.FAIL
+
+
+def test_the_matrix_names_addresses_whole_and_points_by_their_node() -> None:
+    rows = [Row("a", "2001:db8::1", "ping", "", Expect.REACH, "reach", Verdict.PASS)]
+    rows += [Row("a:eth0.10", "b:eth0.10", "ping", "", Expect.SILENCE, "none", Verdict.PASS)]
+    lines = matrix(rows)
+    assert lines[0].split() == ["from", "\\", "to", "a", "2001:db8::1", "b"]
+    assert lines[1].split() == ["a", "-", "reach", "silence"]
 
 
 def test_the_report_joins_what_passed_and_shows_every_failure_alone() -> None:

@@ -48,7 +48,7 @@ _FAMILIES: Sequence[tuple[tuple[Term, ...], Sequence[Field]]] = (
     ((), ()),
     ((f.ETH_TYPE(0x88CC),), ()),
     ((f.ETH_TYPE(0x0806),), (f.ARP_OP, f.ARP_SPA, f.ARP_TPA, f.ARP_SHA, f.ARP_THA)),
-    ((f.ETH_TYPE(0x0800),), (f.IPV4_SRC, f.IPV4_DST, f.NW_TTL)),
+    ((f.ETH_TYPE(0x0800),), (f.IPV4_SRC, f.IPV4_DST, f.NW_TTL, f.IP_FRAG)),
     ((f.ETH_TYPE(0x0800), f.IP_PROTO(1)), (f.IPV4_SRC, f.NW_TTL, f.ICMP_TYPE, f.ICMP_CODE)),
     ((f.ETH_TYPE(0x0800), f.IP_PROTO(132)), (f.IPV4_DST, f.SCTP_SRC, f.SCTP_DST)),
     ((f.ETH_TYPE(0x86DD), f.IP_PROTO(132)), (f.IPV6_SRC, f.SCTP_SRC, f.SCTP_DST)),
@@ -59,7 +59,7 @@ _FAMILIES: Sequence[tuple[tuple[Term, ...], Sequence[Field]]] = (
     ((f.ETH_TYPE(0x86DD), _VALID, f.CT_NW_PROTO(6)), (f.CT_IPV6_DST, f.CT_TP_SRC, f.CT_TP_DST)),
     ((f.ETH_TYPE(0x0800), f.IP_PROTO(6)), (f.IPV4_SRC, f.TCP_SRC, f.TCP_DST)),
     ((f.ETH_TYPE(0x0800), f.IP_PROTO(17)), (f.IPV4_DST, f.UDP_SRC, f.UDP_DST)),
-    ((f.ETH_TYPE(0x86DD),), (f.IPV6_SRC, f.IPV6_DST)),
+    ((f.ETH_TYPE(0x86DD),), (f.IPV6_SRC, f.IPV6_DST, f.IP_FRAG)),
     ((f.ETH_TYPE(0x86DD), f.IP_PROTO(58)), (f.IPV6_SRC, f.IPV6_DST, f.ICMPV6_TYPE, f.ICMPV6_CODE)),
     (
         (f.ETH_TYPE(0x86DD), f.IP_PROTO(58), f.ICMPV6_TYPE(135), f.ICMPV6_CODE(0)),
@@ -98,6 +98,7 @@ _READ_ONLY = {
     f.CT_IPV6_DST,
     f.CT_TP_SRC,
     f.CT_TP_DST,
+    f.IP_FRAG,
 }
 """Open vSwitch sets these itself, ct_mark at the commit of a connection."""
 _NOT_SET = _READ_ONLY | {f.ICMPV6_TYPE, f.ICMPV6_CODE, f.VLAN_VID}
@@ -122,8 +123,14 @@ def _value(field: Field) -> st.SearchStrategy[int]:
     return st.one_of(st.integers(0, field.all_ones), st.just(field.all_ones))
 
 
+_FRAGMENTS = (f.IP_FRAG(1, 1), f.IP_FRAG(2, 2))
+"""What ovs-ofctl has words for; there are no other bits than these two."""
+
+
 @st.composite
 def _term(draw: st.DrawFn, field: Field) -> Term:
+    if field is f.IP_FRAG:
+        return draw(st.sampled_from(_FRAGMENTS))
     value = draw(_PORT if field is f.IN_PORT else _value(field))
     if field in _EXACT_ONLY or field is f.VLAN_VID or draw(st.booleans()):
         return field(value)
@@ -277,7 +284,8 @@ _WORDS = (1, 6, 17, 47, 58, 132)
 def one_of_each_field() -> list[Flow]:
     """A flow that matches it, for every field, and where it can be masked one that does so under a mask."""
     found = []
-    for field in f.FIELDS:
+    found += [Flow(1, 7, (*_start_for(f.IP_FRAG), term), (Output(1),)) for term in _FRAGMENTS]
+    for field in (field for field in f.FIELDS if field is not f.IP_FRAG):
         value = _SAMPLES.get(field, 0x0123456789ABCDEF % field.all_ones)
         if field is not f.CT_STATE:  # the switch returns it under the mask of the flags that there are
             found.append(Flow(1, 7, (*_start_for(field), field(value)), (Output(1),)))

@@ -30,7 +30,9 @@ from controller.flow.fields import (
     ND_TARGET,
     NETWORK,
     OUT_PORT,
+    PUNTED,
     SENDER_SET,
+    Punt,
     whole,
 )
 from controller.flow.flow import Flow
@@ -47,6 +49,7 @@ from controller.pipeline.protocols import (
     ROUTER_SOLICITED_OVERRIDE,
     SOLICITED_OVERRIDE,
 )
+from controller.pipeline.punting import hand_over
 from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import BridgeView, MemberView, NetworkView
@@ -69,7 +72,8 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
 def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     if view.router is not None:
         for gateway in view.router.gateways:
-            yield from _router(emit, view.network.number, gateway, view.router.mac, view.origin)
+            router = view.router
+            yield from _router(emit, (view.network.number, gateway), router.mac, view.origin, router.advertises)
     if view.network.members is Members.OPEN:
         return
     for question in (_REQUEST, _SOLICITATION):
@@ -81,21 +85,26 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
         )
 
 
-def _router(emit: Emit, number: int, address: Address, mac: Mac, origin: str) -> Iterator[Flow]:
-    """Questions for an address of the router, to all or to its MAC: nobody else could answer."""
+def _router(emit: Emit, at: tuple[int, Address], mac: Mac, origin: str, advertises: bool) -> Iterator[Flow]:
+    """Questions for an address of the router, to all or to its MAC: nobody else could answer. at: where it has it."""
+    number, address = at
     why = "the router has this address, and the switch answers"
     if address.version == 4:
         match = (NETWORK(number), *_REQUEST, ARP_TPA(int(address)))
         yield emit("router", match, _arp_reply(mac, int(address)), goto="egress", origin=origin, why=why)
         return
     asked = (NETWORK(number), *_SOLICITATION, ND_TARGET(int(address)))
+    if not advertises:
+        why = "the router has this address, this datapath cannot say so, and the controller answers"
+        yield emit("router", asked, hand_over(Punt.SOLICITATION), origin=origin, why=why)
+        return
     told = _advertisement(mac, int(address), ROUTER_SOLICITED_OVERRIDE)
     yield emit("router", asked, told, goto="advertise", origin=origin, why=why)
 
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     for address in view.answered():
-        yield from _router(emit, view.number, address, view.mac, view.origin)
+        yield from _router(emit, (view.number, address), view.mac, view.origin, view.advertises)
     for question in (_REQUEST, _SOLICITATION):
         yield emit(
             "nobody",
@@ -216,6 +225,7 @@ ANSWER = Stage(
             IPV6_SRC,
             ND_RESERVED,
             OUT_PORT.field,
+            PUNTED.field,
             SENDER_SET.field,
         }
     ),
@@ -227,6 +237,7 @@ ANSWER = Stage(
         "nobody": Priority(100, "any other question to all, in a network whose members are all declared"),
     },
     miss=Miss("no question to all: replies, and questions to one member", goto="unsnat"),
+    punts=True,
     bridge=_bridge,
     network=_network,
     member=_member,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.flow.fields import (
+    ADMITTED,
+    ANSWERING,
     ARP_OP,
     ARP_TPA,
     ETH_DST,
@@ -119,14 +121,20 @@ def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
 
 def _leaving(emit: Emit, member: MemberView) -> Iterator[Flow]:
     """Out at the uplink under the member's own address, on whichever host the member is."""
-    if member.leaves_by is None:
+    if member.leaves_by is None or member.router is None:
         return
+    uplink = (OUT_PORT(member.leaves_by.port), NETWORK(member.leaves_by.uplink))
     for version, addresses in ((4, member.ipv4), (6, member.ipv6)):
         fields = BY_VERSION[version]
-        match = (OUT_PORT(member.leaves_by.port), NETWORK(member.leaves_by.uplink), fields.is_it)
         for address in addresses:
-            why = "the member is known outside under its own address"
-            yield emit("own", (*match, fields.source(address)), goto="deliver", origin=member.origin, why=why)
+            leaving = (*uplink, fields.is_it, fields.source(address))
+            if version not in member.router.translates:
+                why = "the member is known outside under its own address"
+                yield emit("own", leaving, goto="deliver", origin=member.origin, why=why)
+                continue
+            for term in (ANSWERING(1), ADMITTED(1)):
+                why = "who asked the member under its own address is answered from there"
+                yield emit("own", (*leaving, term), goto="deliver", origin=member.origin, why=why)
 
 
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
@@ -142,7 +150,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
     for conditions, why in _behind(member.endpoint.routes):
         yield emit("beyond", (*here, *conditions), goto="deliver", origin=member.origin, why=why)
     if member.endpoint.routes:
-        for cidr in (*member.network.cidrs, *member.beside, *NOBODYS):
+        for cidr in (*member.beside, *NOBODYS):
             fields = fields_of(cidr)
             match = (*here, fields.is_it, *prefix(fields.destination, cidr))
             yield emit("inside", match, origin=member.origin, why="a router's own networks are not behind it")
@@ -152,7 +160,7 @@ def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     here = (OUT_PORT(view.port), NETWORK(view.number))
     for terms in ((ETH_TYPE(ARP),), (ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(NEIGHBOR_ADVERTISEMENT))):
         yield emit("own", (*here, *terms), goto="deliver", origin=view.origin, why="the router answers its neighbors")
-    for address in view.own():
+    for address in view.addresses():
         fields = fields_of(address)
         yield emit(
             "own",
@@ -197,6 +205,8 @@ EGRESS = Stage(
     purpose="A frame is handed to a member only if it is for that member's MAC and addresses, or for all.",
     matches=frozenset(
         {
+            ADMITTED.field,
+            ANSWERING.field,
             ARP_OP,
             ARP_TPA,
             ETH_DST,

@@ -50,12 +50,13 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
 
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
-    for network in view.hidden:
+    """Where prefixes of networks overlap, the member that was found tells in which of them the target is."""
+    for number in view.hidden:
         yield emit(
             "hidden",
-            (NETWORK(network.number), CAME_IN(view.number), ASKED(0)),
+            (NETWORK(number), CAME_IN(view.number), ASKED(0)),
             origin=view.origin,
-            why="members of this network have no address of their own there: only rewrites lead to them",
+            why="members of this network have no address of their own at this uplink: only rewrites lead to them",
         )
 
 
@@ -66,7 +67,7 @@ FORWARD = Stage(
     writes=frozenset({OUT_PORT.field, TO_GROUP.field}),
     next=("learned", "unknown", "track"),
     priorities={
-        "hidden": Priority(400, "from outside to a member of a network that does not show itself there"),
+        "hidden": Priority(400, "from outside to a member that is not known there"),
         "member": Priority(300, "the MAC of a declared member"),
         "group": Priority(200, "broadcast and multicast"),
         "learned": Priority(100, "any other MAC in an open network"),

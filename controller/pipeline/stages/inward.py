@@ -24,12 +24,14 @@ from controller.flow.fields import (
     FROM_HOST,
     IPV4_DST,
     IPV6_DST,
+    NETWORK,
     Term,
 )
 from controller.flow.flow import Flow
-from controller.pipeline.ip_fields import TRACKED, fields_of
+from controller.pipeline.ip_fields import TRACKED, fields_of, prefix
 from controller.pipeline.router_view import Inward, UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
+from controller.pipeline.view import NetworkView
 from controller.policy.model import Address
 from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
 
@@ -45,7 +47,25 @@ def _for(view: UplinkView, address: Address) -> tuple[Term, ...]:
     return (ETH_DST(view.router_mac.value), fields.is_it, fields.destination(int(address)))
 
 
+def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
+    if view.place.router_mac is not None:
+        yield emit(
+            "elsewhere",
+            (NETWORK(view.network.number), ETH_DST(view.place.router_mac.value)),
+            goto="forward",
+            origin=view.origin,
+            why="this network has no router: here the MAC of other networks' routers is one like any other",
+        )
+
+
 def _unsnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
+    for address in view.elsewhere:
+        yield emit(
+            "elsewhere",
+            (NETWORK(view.number), *_for(view, address)),
+            origin=view.origin,
+            why="this address is at another uplink",
+        )
     for address in view.outside_addresses():
         yield emit(
             "outside",
@@ -78,6 +98,18 @@ def _dnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             why="an ICMP error may be about a connection that was led to a member",
         )
 
+    here = (NETWORK(view.number), ETH_DST(view.router_mac.value), ASKED(0))
+    for cidr in view.known:
+        fields = fields_of(cidr)
+        yield emit(
+            "known",
+            (*here, fields.is_it, *prefix(fields.destination, cidr)),
+            goto="route",
+            origin=view.origin,
+            why="members of this network have their own addresses at this uplink",
+        )
+    yield emit("hidden", here, origin=view.origin, why="from here nothing leads to this address, but for rewrites")
+
 
 def _lead(emit: Emit, view: UplinkView, inward: Inward) -> Iterator[Flow]:
     fields = fields_of(inward.address)
@@ -106,19 +138,24 @@ _HEADERS = frozenset({ETH_DST, ETH_TYPE, IPV4_DST, IPV6_DST})
 UNSNAT = Stage(
     name="unsnat",
     purpose="Answers to connections whose source was rewritten on the way out get their member's address back.",
-    matches=_HEADERS,
+    matches=_HEADERS | {NETWORK.field},
     writes=frozenset({ASKED.field, FROM_HOST.field}),
-    next=("dnat",),
-    priorities={"outside": Priority(100, "a packet for an outside address of a rewrite")},
+    next=("dnat", "forward"),
+    priorities={
+        "elsewhere": Priority(200, "what is for the router of other networks, or of another uplink"),
+        "outside": Priority(100, "a packet for an outside address of a rewrite"),
+    },
     miss=Miss("the packet is for no such address", goto="dnat"),
     tracks=True,
+    network=_network,
     uplink=_unsnat,
 )
 
 DNAT = Stage(
     name="dnat",
     purpose="What comes for an outside address is led to the member that a rewrite names.",
-    matches=_HEADERS | {CT_IPV6_DST, CT_NW_DST, CT_NW_PROTO, CT_STATE, CT_TP_DST, CT_TP_SRC},
+    matches=_HEADERS
+    | {ASKED.field, NETWORK.field, CT_IPV6_DST, CT_NW_DST, CT_NW_PROTO, CT_STATE, CT_TP_DST, CT_TP_SRC},
     writes=frozenset({ASKED.field, DNATED.field, FROM_HOST.field, IPV4_DST, IPV6_DST}),
     next=("route",),
     priorities={
@@ -126,6 +163,8 @@ DNAT = Stage(
         "port": Priority(300, "a port that leads to a member"),
         "address": Priority(200, "an address that leads to a member"),
         "other": Priority(100, "anything else for an outside address of a rewrite"),
+        "known": Priority(60, "from outside to a network that is known there"),
+        "hidden": Priority(50, "from outside to any other address"),
     },
     miss=Miss("the packet is for no outside address any more, or never was", goto="route"),
     tracks=True,

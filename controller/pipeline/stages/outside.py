@@ -6,6 +6,7 @@ The switch learns the neighbors' MACs from what they say in ARP and neighbor dis
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 from controller.flow.actions import Action, Learn, SetField
 from controller.flow.fields import (
@@ -56,16 +57,21 @@ NEIGHBORS_MAX = 4096
 NEIGHBOR_IDLE_S = 600
 """A neighbor that is neither heard of nor written to for so long is forgotten."""
 NEIGHBOR_PRIORITY = 100
-_NO_MAC = "a message that names no MAC of a neighbor teaches nothing (RFC 1812 section 3.3.2)"
 
 
-def _learn(emit: Emit, view: UplinkView, hop: Slice, address: Field, mac: Field) -> Learn:
+def _learn(emit: Emit, view: UplinkView, hop: Slice, address: Field, mac: Field, router: int | None = None) -> Learn:
+    """router: the one address that is learned; it has a place of its own, which the others cannot take.
+
+    A limit that is reached keeps a flow from being replaced (ofproto/ofproto.c, ofproto_flow_mod_learn), and a next
+    router that comes back with another MAC from being heard. Its one address is limit enough.
+    """
+    told = ("neighbor", view.number) if router is None else ("neighbor", view.number, router)
     return Learn(
         table=emit.table("neighbors"),
-        cookie=content_cookie(OWNER_LEARNED, ("neighbor", view.number)),
+        cookie=content_cookie(OWNER_LEARNED, told),
         priority=NEIGHBOR_PRIORITY,
         hard_timeout_s=0,
-        limit=NEIGHBORS_MAX,
+        limit=NEIGHBORS_MAX if router is None else 0,
         match=((NETWORK, NETWORK), (whole(address), hop)),
         loads=((whole(mac), whole(ETH_DST)),),
         idle_timeout_s=NEIGHBOR_IDLE_S,
@@ -78,41 +84,43 @@ def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     yield from _packets(emit, view)
 
 
+def _sayings(view: UplinkView, version: int) -> Iterator[tuple[str, Cidr, int | None]]:
+    """(priority, prefix, router): whose claims teach a MAC. Those of the next routers stand apart."""
+    for via in dict.fromkeys(route.via for route in view.uplink.routes):
+        if via.version == version:
+            yield "router", ip_network(via), int(via)
+    for cidr in view.segments:
+        if cidr.version == version:
+            yield "neighbor", cidr, None
+
+
+_TAUGHT = "a neighbor says its address: the switch learns it, and the controller may have waited for it"
+
+
 def _arp(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     here = (NETWORK(view.number), ETH_TYPE(ARP))
-    learn = _learn(emit, view, NEXT_HOP, ARP_SPA, ARP_SHA)
     for address in view.answered():
         if address.version == 4:
             why = "this is the router's own address, which nobody else has"
             yield emit("own", (*here, ARP_SPA(int(address))), origin=view.origin, why=why)
-    for cidr in view.segments:
-        if cidr.version != 4:
-            continue
+    for nobodys in (ARP_SHA(0), ARP_SHA(GROUP_BIT, GROUP_BIT)):
+        yield emit("silent", (*here, nobodys), origin=view.origin, why="this is nobody's MAC")
+    for priority, cidr, router in _sayings(view, 4):
         told = (*here, *prefix(ARP_SPA, cidr))
+        learn = _learn(emit, view, NEXT_HOP, ARP_SPA, ARP_SHA, router)
         yield emit(
-            "neighbor",
+            priority,
             (*told, ARP_OP(ARP_REQUEST)),
             (learn,),
             goto="answer",
             origin=view.origin,
             why="a neighbor asks, and says its own address",
         )
-        yield emit(
-            "neighbor",
-            (*told, ARP_OP(ARP_REPLY)),
-            (learn, *hand_over(Punt.NEIGHBOR)),
-            origin=view.origin,
-            why="a neighbor says its address: the switch learns it, and the controller may have waited for it",
-        )
-    yield emit(
-        "asks",
-        (*here, ARP_OP(ARP_REQUEST)),
-        goto="answer",
-        origin=view.origin,
-        why="a question from somewhere else, or from one who has no address yet",
-    )
-    for nobodys in (ARP_SHA(0), ARP_SHA(GROUP_BIT, GROUP_BIT)):
-        yield emit("silent", (*here, nobodys), origin=view.origin, why=_NO_MAC)
+        replies = (*told, ARP_OP(ARP_REPLY))
+        yield emit(priority, replies, (learn, *hand_over(Punt.NEIGHBOR)), origin=view.origin, why=_TAUGHT)
+    # A router asks from whatever address it is about to answer from (Linux does, arp_announce=0).
+    asks = (*here, ARP_OP(ARP_REQUEST))
+    yield emit("asks", asks, goto="answer", origin=view.origin, why="a question from an address beyond the segment")
 
 
 def _discovery(emit: Emit, view: UplinkView) -> Iterator[Flow]:
@@ -125,27 +133,23 @@ def _discovery(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             for claim in ((*asks, IPV6_SRC(int(address))), (*tells, ND_TARGET(int(address)))):
                 why = "this is the router's own address, which nobody else has"
                 yield emit("own", claim, origin=view.origin, why=why)
-    for message, option in ((asks, ND_SLL), (tells, ND_TLL)):
-        for nobodys in (option(0), option(GROUP_BIT, GROUP_BIT)):
-            yield emit("silent", (*message, nobodys), origin=view.origin, why=_NO_MAC)
-    for cidr in view.segments:
-        if cidr.version != 6:
-            continue
+    nobody = (*asks, IPV6_SRC(0))
+    yield emit("silent", nobody, origin=view.origin, why="who has no address yet cannot be answered (RFC 4861 7.2.4)")
+    for said, mac in ((asks, ND_SLL), (tells, ND_TLL)):
+        yield emit("silent", (*said, mac(0)), origin=view.origin, why="a message that names no MAC teaches nothing")
+        yield emit("silent", (*said, mac(GROUP_BIT, GROUP_BIT)), origin=view.origin, why="this is nobody's MAC")
+    for priority, cidr, router in _sayings(view, 6):
         yield emit(
-            "neighbor",
+            priority,
             (*asks, *prefix(IPV6_SRC, cidr)),
-            (_learn(emit, view, NEXT_HOP6, IPV6_SRC, ND_SLL),),
+            (_learn(emit, view, NEXT_HOP6, IPV6_SRC, ND_SLL, router),),
             goto="answer",
             origin=view.origin,
             why="a neighbor asks, and says its own address",
         )
-        yield emit(
-            "neighbor",
-            (*tells, *prefix(ND_TARGET, cidr)),
-            (_learn(emit, view, NEXT_HOP6, ND_TARGET, ND_TLL), *hand_over(Punt.NEIGHBOR)),
-            origin=view.origin,
-            why="a neighbor says its address: the switch learns it, and the controller may have waited for it",
-        )
+        learn = _learn(emit, view, NEXT_HOP6, ND_TARGET, ND_TLL, router)
+        told = (*tells, *prefix(ND_TARGET, cidr))
+        yield emit(priority, told, (learn, *hand_over(Punt.NEIGHBOR)), origin=view.origin, why=_TAUGHT)
     yield emit("asks", asks, goto="answer", origin=view.origin, why="a question from a link-local address")
     for kind in LINK_CONTROL:
         why = "no router, and nobody's listener, is heard on an uplink"
@@ -160,7 +164,7 @@ def _packets(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     to_router: tuple[Action, ...] = ()
     if view.mac != view.router_mac:
         to_router = (SetField(ETH_DST, view.router_mac.value),)
-    for address in view.own():
+    for address in view.addresses():
         fields = fields_of(address)
         yield emit(
             "own",
@@ -206,7 +210,8 @@ OUTSIDE = Stage(
     next=("answer", "unsnat", "neighbors"),
     priorities={
         "own": Priority(900, "addresses of the router"),
-        "silent": Priority(800, "ARP and neighbor discovery that name no MAC of a neighbor"),
+        "silent": Priority(800, "what names no MAC, or nobody's"),
+        "router": Priority(750, "what teaches a next router's MAC"),
         "neighbor": Priority(700, "what teaches a neighbor's MAC"),
         "asks": Priority(600, "other questions"),
         "control": Priority(500, "other messages of the link"),

@@ -13,6 +13,7 @@ from controller.flow.fields import (
     ETH_DST,
     ETH_SRC,
     ETH_TYPE,
+    IP_FRAG,
     IP_PROTO,
     IPV4_DST,
     IPV4_SRC,
@@ -33,7 +34,7 @@ from controller.flow.fields import (
     whole,
 )
 from controller.flow.flow import Flow
-from controller.pipeline.ip_fields import BY_VERSION, fields_of, prefix
+from controller.pipeline.ip_fields import BY_VERSION, FRAGMENT, fields_of, prefix
 from controller.pipeline.protocols import SCTP, TCP, UDP
 from controller.pipeline.punting import hand_over
 from controller.pipeline.router_view import Exchange, Inward, UplinkView
@@ -112,6 +113,14 @@ def _undnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
                 origin=inward.origin,
                 why="an answer to a connection that was led here gets the address that was asked",
             )
+            if port:
+                yield emit(
+                    "fragment",
+                    (*source, FRAGMENT, ANSWERING(1)),
+                    back,
+                    origin=inward.origin,
+                    why="a fragment, which has no port, may be of an answer to a connection that was led here",
+                )
             # ICMP errors about the connection, of the target's or of ours in its name, tell by their content.
             for marked in (ANSWERING(1), ADMITTED(1)):
                 yield emit(
@@ -137,11 +146,12 @@ UNDNAT = Stage(
     name="undnat",
     purpose="Answers of members that a rewrite led to leave under the address that was asked.",
     matches=frozenset(
-        {ADMITTED.field, ANSWERING.field, ETH_TYPE, IPV4_SRC, IPV6_SRC, IP_PROTO, SCTP_SRC, TCP_SRC, UDP_SRC}
+        {ADMITTED.field, ANSWERING.field, ETH_TYPE, IPV4_SRC, IPV6_SRC, IP_FRAG, IP_PROTO, SCTP_SRC, TCP_SRC, UDP_SRC}
     ),
     next=("snat",),
     priorities={
         "answer": Priority(200, "from where a rewrite leads"),
+        "fragment": Priority(150, "fragments from there"),
         "error": Priority(100, "ICMP from there"),
     },
     miss=Miss("no rewrite led here", goto="snat"),
@@ -168,8 +178,9 @@ def _snat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             (SetField(fields.source, int(exchange.address)),),
             goto="leave",
             origin=exchange.origin,
-            why="a member that asked for this address is answered from there",
+            why="who asked for this address from inside is answered from there",
         )
+        yield from _hairpin(emit, exchange)
     for outward in view.outward:
         fields = fields_of(outward.first)
         match: tuple[Term, ...] = (here, ORIGIN_NETWORK(outward.network), ANSWERING(0), ADMITTED(0), fields.is_it)
@@ -183,28 +194,27 @@ def _snat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=outward.origin,
             why="connections of this network leave under an address of the uplink",
         )
-    leads: tuple[Inward | Exchange, ...] = (*view.inward, *view.exchanges)
-    for lead in leads:
-        yield from _hairpin(emit, lead)
+    for inward in view.inward:
+        yield from _hairpin(emit, inward)
 
 
-def _hairpin(emit: Emit, lead: Inward | Exchange) -> Iterator[Flow]:
+def _hairpin(emit: Emit, inward: Inward | Exchange) -> Iterator[Flow]:
     """A member that was led to a member gets the answers by way of the router, or would not know them."""
-    fields = BY_VERSION[lead.hairpin.version]
-    led = (NETWORK(lead.network), DNATED(1), fields.is_it)
+    fields = BY_VERSION[inward.hairpin.version]
+    led = (NETWORK(inward.network), DNATED(1), fields.is_it)
     yield emit(
         "outsider",
         (*led, ORIGIN_NETWORK(0)),
         goto="leave",
-        origin=lead.origin,
+        origin=inward.origin,
         why="who comes from outside keeps the address",
     )
-    source = int(lead.hairpin)
+    source = int(inward.hairpin)
     yield emit(
         "hairpin",
         (*led, ANSWERING(0)),
         (Ct(SNAT_ZONE, emit.table("leave"), commit=True, nat=Nat("src", fields.version, source, source)),),
-        origin=lead.origin,
+        origin=inward.origin,
         why="a member that asked for an outside address is answered from there",
     )
 

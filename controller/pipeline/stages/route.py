@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from controller.flow.actions import Action, DecTtl, Load, Move, SetField
 from controller.flow.fields import (
-    ASKED,
     CAME_IN,
     ETH_DST,
     ETH_SRC,
@@ -75,15 +74,16 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
     if view.router_mac is None:
         return
     to_router = ETH_DST(view.router_mac.value)
-    for term in (
-        IPV4_DST(IPV4_MULTICAST, IPV4_MULTICAST_MASK),
-        IPV4_DST(IPV4_BROADCAST),
-        IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK),
-        IPV6_DST(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK),
-        IPV6_SRC(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK),
+    for fields, value, mask in (
+        (BY_VERSION[4], IPV4_MULTICAST, IPV4_MULTICAST_MASK),
+        (BY_VERSION[4], IPV4_BROADCAST, IPV4_BROADCAST),
+        (BY_VERSION[6], IPV6_MULTICAST, IPV6_MULTICAST_MASK),
+        (BY_VERSION[6], IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK),
     ):
-        family = BY_VERSION[4 if term[0] == IPV4_DST.index else 6].is_it
-        yield emit("never", (to_router, family, term), origin="", why="this address is of its own link only")
+        match = (to_router, fields.is_it, fields.destination(value, mask))
+        yield emit("never", match, origin="", why="this address means something on its own link only")
+    from_link = (to_router, ETH_TYPE(IPV6), IPV6_SRC(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK))
+    yield emit("never", from_link, origin="", why="this sender is somebody on its own link only")
     for kind in LINK_CONTROL:
         control = (to_router, ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(kind))
         yield emit("never", control, origin="", why="messages of the link are no rule's, and so stay on it")
@@ -114,6 +114,13 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     here = (NETWORK(view.network.number), ETH_DST(router.mac.value))
     for gateway in router.gateways:
         yield from _gateway(emit, view, router, gateway)
+        fields = fields_of(gateway)
+        yield emit(
+            "closed",
+            (ETH_DST(router.mac.value), fields.is_it, fields.destination(int(gateway))),
+            origin=view.origin,
+            why="this is the router's address in one network, and in others nobody's",
+        )
     for fields in BY_VERSION.values():
         match = (*here, fields.is_it)
         way_out = router.way_out
@@ -208,7 +215,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     here = (NETWORK(view.number), ETH_DST(view.router_mac.value))
-    for address in view.own():
+    for address in view.addresses():
         fields = fields_of(address)
         yield emit(
             "closed",
@@ -216,16 +223,7 @@ def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             origin=view.origin,
             why="nothing is open at this address: no rewrite has led the packet on",
         )
-    for network in view.hidden:
-        for cidr in network.cidrs:
-            fields = fields_of(cidr)
-            yield emit(
-                "hidden",
-                (*here, ASKED(0), fields.is_it, *prefix(fields.destination, cidr)),
-                origin=view.origin,
-                why="who is in this network, and who is not, is not told outside",
-            )
-    yield emit("outside", here, origin=view.origin, why="no member that the outside may reach has this address")
+    yield emit("absent", here, origin=view.origin, why="no member has this address, and nobody outside is told")
 
 
 ROUTE = Stage(
@@ -233,7 +231,6 @@ ROUTE = Stage(
     purpose="What is sent to the router's MAC goes to the member that has the address, or to the outside.",
     matches=frozenset(
         {
-            ASKED.field,
             ETH_DST,
             ETH_TYPE,
             ICMPV6_CODE,
@@ -274,10 +271,10 @@ ROUTE = Stage(
         "echo": Priority(700, "an echo request to a gateway"),
         "gateway": Priority(600, "anything else for a gateway"),
         "never": Priority(500, "addresses that are not routed"),
-        "closed": Priority(450, "addresses of an uplink to which no rewrite led"),
+        "closed": Priority(450, "gateways of other networks, and addresses of an uplink to which no rewrite led"),
         "spent": Priority(300, "packets that may not travel further"),
         "member": Priority(200, "the address of a member of a routed network"),
-        "hidden": Priority(170, "from outside to any other address of a network that does not show itself there"),
+        "absent": Priority(175, "from outside for no member"),
         "nobody": Priority(150, "any other address of a routed network"),
         "outside": Priority(100, "any other address"),
     },

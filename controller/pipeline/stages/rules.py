@@ -7,7 +7,7 @@ for its answers, so that each packet of a connection meets the rules that are in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 
@@ -15,11 +15,13 @@ from controller.flow.actions import Action as FlowAction
 from controller.flow.actions import Conjunction, Load
 from controller.flow.fields import (
     CONJ_ID,
+    CT_MARK,
     CT_NW_PROTO,
     CT_STATE,
     CT_TP_DST,
     CT_TP_SRC,
     ETH_TYPE,
+    IP_FRAG,
     KEEP,
     KEPT,
     ORIGIN_CLASS,
@@ -30,12 +32,10 @@ from controller.flow.fields import (
     CtState,
     Field,
     Punt,
-    Slice,
     Term,
 )
 from controller.flow.flow import Flow
-from controller.pipeline.classes import Side
-from controller.pipeline.ip_fields import TRACKED, ct_state
+from controller.pipeline.ip_fields import BY_VERSION, LATER_FRAGMENT, TRACKED, ct_state
 from controller.pipeline.protocols import ICMP, ICMPV6, IPV4, IPV6
 from controller.pipeline.punting import hand_over
 from controller.pipeline.router_view import RealmView
@@ -55,12 +55,12 @@ def name_of(table: int | None) -> str:
     return "default" if table is None else f"rules_{table + 1}"
 
 
-def _alternatives(view: RuleView) -> list[list[Terms]]:
-    """For each dimension that the rule restricts, the conditions of which one must hold."""
+def _alternatives(view: RuleView) -> list[Sequence[Terms]]:
+    """For each dimension that the rule restricts, the conditions of which one must hold, each with TRACKED."""
     service = view.rule.service
-    dimensions = [
-        _side(view.origin, ORIGIN_CLASS, ORIGIN_NETWORK),
-        _side(view.target, TARGET_CLASS, TARGET_NETWORK),
+    dimensions: list[Sequence[Terms] | None] = [
+        None if view.origin is None else view.origin.as_origin,
+        None if view.target is None else view.target.as_target,
         _services(service),
     ]
     if service.source_ports:
@@ -68,16 +68,10 @@ def _alternatives(view: RuleView) -> list[list[Terms]]:
     return [dimension for dimension in dimensions if dimension is not None]
 
 
-def _side(side: Side | None, class_: Slice, network: Slice) -> list[Terms] | None:
-    if side is None:
-        return None
-    return [*((class_(number),) for number in side.classes), *((network(number),) for number in side.networks)]
-
-
 def _services(service: Service) -> list[Terms] | None:
     if service.protocol is None:
         return None
-    proto: Terms = (CT_NW_PROTO(service.protocol),)
+    proto: Terms = (TRACKED, CT_NW_PROTO(service.protocol))
     if service.protocol in _IP_VERSION_OF:
         proto = (_IP_VERSION_OF[service.protocol], *proto)
     if service.icmp:
@@ -90,7 +84,8 @@ def _services(service: Service) -> list[Terms] | None:
 def _ports(service: Service, ranges: tuple[PortRange, ...], field: Field) -> list[Terms]:
     assert service.protocol is not None
     proto = CT_NW_PROTO(service.protocol)
-    return [(proto, field(value, mask)) if mask else (proto,) for one in ranges for value, mask in port_masks(one)]
+    masks = (mask for one in ranges for mask in port_masks(one))
+    return [(TRACKED, proto, field(value, mask)) if mask else (TRACKED, proto) for value, mask in masks]
 
 
 def port_masks(ports: PortRange) -> Iterator[tuple[int, int]]:
@@ -106,8 +101,7 @@ def port_masks(ports: PortRange) -> Iterator[tuple[int, int]]:
 
 def _join(parts: tuple[Terms, ...]) -> Terms:
     """All conditions of the parts, each once, with what conntrack's fields need."""
-    terms = tuple(dict.fromkeys(term for part in parts for term in part))
-    return (TRACKED, *terms)
+    return tuple(dict.fromkeys((TRACKED, *(term for part in parts for term in part))))
 
 
 def _rule(index: int, emit: Emit, view: RuleView) -> Iterator[Flow]:
@@ -120,18 +114,12 @@ def _rule(index: int, emit: Emit, view: RuleView) -> Iterator[Flow]:
         for chosen in product(*several):
             yield from _decide(emit, view, _join((*single, *chosen)))
         return
-    number = _conjunction_number(view)
+    number, origin = _conjunction_number(view), view.pointer
     several[0] = [_join((*single, terms)) for terms in several[0]]
     for dimension, alternatives in enumerate(several, 1):
-        for terms in alternatives:
-            yield emit(
-                "rule",
-                _join((terms,)),
-                (Conjunction(number, dimension, len(several)),),
-                rank=view.rank,
-                origin=view.pointer,
-                why="one of the origins, targets or ports that the rule names",
-            )
+        one_of = (Conjunction(number, dimension, len(several)),)
+        why = "one of the origins, targets or ports that the rule names"
+        yield from emit.each("rule", alternatives, one_of, rank=view.rank, origin=origin, why=why)
     yield from _decide(emit, view, (CONJ_ID(number), TRACKED))
 
 
@@ -172,21 +160,28 @@ def _decision(view: RuleView) -> tuple[tuple[FlowAction, ...], str | None, str]:
             return (), name_of(view.table + 1), "the rule looks on, and the next one decides"
 
 
-def _keep(emit: Emit, _: RealmView) -> Iterator[Flow]:
-    yield emit(
-        "kept",
-        (_KNOWN, KEPT(1)),
-        goto="undnat",
-        origin="",
-        why="the rule that allowed the connection lets it go on to its end",
-    )
+def _first(emit: Emit, _: RealmView) -> Iterator[Flow]:
+    for state in (CtState.EST, CtState.REL):
+        yield emit(
+            "kept",
+            (ct_state(state, CtState.INV), KEPT(1)),
+            goto="undnat",
+            origin="",
+            why="the rule that allowed the connection lets it go on to its end",
+        )
+
+    for fields in BY_VERSION.values():
+        yield emit(
+            "fragment",
+            (fields.is_it, TRACKED, LATER_FRAGMENT),
+            goto="commit",
+            origin="",
+            why="the first fragment is judged, by its ports; without it this one passes conntrack no more",
+        )
 
 
 def _stage(index: int) -> Stage:
-    """The first one lets connections pass that stay: not before their ends are known, which translations ask for."""
     following = tuple(name_of(table) for table in range(index + 1, RULE_TABLES))
-    is_first = index == 0
-    kept = {"kept": Priority(RANKS + 1, "connections that stay, whatever rules say now")} if is_first else {}
 
     def rule(emit: Emit, view: RuleView) -> Iterator[Flow]:
         return _rule(index, emit, view)
@@ -197,12 +192,13 @@ def _stage(index: int) -> Stage:
         matches=frozenset(
             {
                 CONJ_ID,
-                *((KEPT.field,) if is_first else ()),
+                CT_MARK,
                 CT_NW_PROTO,
                 CT_STATE,
                 CT_TP_DST,
                 CT_TP_SRC,
                 ETH_TYPE,
+                IP_FRAG,
                 ORIGIN_CLASS.field,
                 ORIGIN_NETWORK.field,
                 TARGET_CLASS.field,
@@ -210,11 +206,15 @@ def _stage(index: int) -> Stage:
             }
         ),
         writes=frozenset({KEEP.field, PUNTED.field}),
-        next=(*following, "default", "commit", *(("undnat",) if is_first else ())),
-        priorities={**kept, "rule": Priority(1, "a rule, each at a priority of its own, in their order", RANKS)},
+        next=(*following, "default", "commit", "undnat"),
+        priorities={
+            "fragment": Priority(RANKS + 2, "later fragments"),
+            "kept": Priority(RANKS + 1, "connections that stay, whatever rules say now"),
+            "rule": Priority(1, "a rule, each at a priority of its own, in their order", RANKS),
+        },
         miss=Miss("no rule of this table is about the connection", goto=(*following, "default")[0]),
         punts=True,
-        realm=_keep if is_first else None,
+        realm=_first if index == 0 else None,
         rule=rule,
     )
 

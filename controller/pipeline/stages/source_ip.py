@@ -13,6 +13,7 @@ from controller.flow.fields import (
     ETH_DST,
     ETH_SRC,
     ETH_TYPE,
+    FROM_HOST,
     ICMPV6_CODE,
     ICMPV6_TYPE,
     IN_PORT,
@@ -37,18 +38,24 @@ from controller.pipeline.protocols import (
     ARP_REQUEST,
     DHCP_CLIENT,
     DHCP_SERVER,
+    GROUP_BIT,
     ICMPV6,
     IPV4,
     IPV4_BROADCAST,
+    IPV4_MULTICAST,
+    IPV4_MULTICAST_MASK,
     IPV6,
+    IPV6_LINK_LOCAL,
+    IPV6_LINK_LOCAL_MASK,
     IPV6_MULTICAST,
     IPV6_MULTICAST_MASK,
+    LINK_CONTROL,
     NEIGHBOR_ADVERTISEMENT,
     UDP,
 )
 from controller.pipeline.router_view import RealmView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, CarriedView, MemberView, SenderSet
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, SenderSet, broadcasts_of
 
 _DHCP = (
     ETH_TYPE(IPV4),
@@ -57,6 +64,14 @@ _DHCP = (
     IP_PROTO(UDP),
     UDP_SRC(DHCP_CLIENT),
     UDP_DST(DHCP_SERVER),
+)
+_NOT_ROUTED: tuple[tuple[Term, ...], ...] = (
+    (ETH_DST(GROUP_BIT, GROUP_BIT),),
+    (ETH_TYPE(IPV4), IPV4_DST(IPV4_BROADCAST)),
+    (ETH_TYPE(IPV4), IPV4_DST(IPV4_MULTICAST, IPV4_MULTICAST_MASK)),
+    (ETH_TYPE(IPV6), IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK)),
+    (ETH_TYPE(IPV6), IPV6_DST(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK)),
+    *((ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(kind)) for kind in LINK_CONTROL),
 )
 _DHCP_WHY = "a DHCP client has no address yet (RFC 2131 section 4.1)"
 
@@ -156,7 +171,7 @@ def _beyond(emit: Emit, member: MemberView, here: tuple[Term, ...]) -> Iterator[
             why="the network's own router serves members, not what is behind them",
         )
     if member.endpoint.routes:
-        for cidr in (*member.network.cidrs, *member.beside, *NOBODYS):
+        for cidr in (*member.beside, *NOBODYS):
             fields = fields_of(cidr)
             yield emit(
                 "inside",
@@ -187,6 +202,8 @@ def _routed(emit: Emit, member: MemberView) -> Iterator[Flow]:
         match = (*here, ETH_TYPE(IPV4), IPV4_SRC(ip))
         yield emit("own", match, goto="unsnat", origin=member.origin, why=why)
     for ip in member.ipv6:
+        if ip & IPV6_LINK_LOCAL_MASK == IPV6_LINK_LOCAL:
+            continue
         match = (*here, ETH_TYPE(IPV6), IPV6_SRC(ip))
         yield emit("own", match, goto="source_nd", origin=member.origin, why=why)
 
@@ -194,9 +211,15 @@ def _routed(emit: Emit, member: MemberView) -> Iterator[Flow]:
 def _from_router(emit: Emit, view: CarriedView) -> Iterator[Flow]:
     """Frames from outside, and what the router itself says, by way of the host that has the uplink."""
     router = view.place.router
-    if router is None or not view.carried.to_uplink:
+    if router is None:
         return
     here = (IN_PORT(view.carried.port), NETWORK(view.network.number), ETH_SRC(router.mac.value))
+    broadcasts = ((ETH_TYPE(IPV4), IPV4_DST(address)) for address in broadcasts_of(view.network))
+    for terms in (*_NOT_ROUTED, *broadcasts):
+        why = "no router passes on what is for many or of one link; it would count as from within the network"
+        yield emit("never", (*here, *terms), origin=view.origin, why=why)
+    if not view.carried.to_uplink:
+        return
     for gateway in router.gateways:
         fields = fields_of(gateway)
         match = (*here, fields.is_it, fields.source(int(gateway)))
@@ -220,7 +243,7 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
         fields = fields_of(cidr)
         yield emit(
             "inside",
-            (ETH_SRC(view.router_mac.value), fields.is_it, *prefix(fields.source, cidr)),
+            (FROM_HOST(1), ETH_SRC(view.router_mac.value), fields.is_it, *prefix(fields.source, cidr)),
             origin="",
             why="another host may route what its own members send and what is from outside, nothing else",
         )
@@ -281,6 +304,7 @@ SOURCE_IP = Stage(
     writes=frozenset({SENDER_SET.field}),
     next=("source_nd", "answer", "unsnat"),
     priorities={
+        "never": Priority(400, "as if routed on another host, what no router passes on"),
         "own": Priority(300, "a member with its own address, or without one yet"),
         "full": Priority(270, "a MAC that was neither declared nor learned, on a port that learns"),
         "dhcp": Priority(250, "a member that has no address yet"),

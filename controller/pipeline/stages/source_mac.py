@@ -10,7 +10,7 @@ from controller.flow.flow import Flow
 from controller.pipeline.protocols import GROUP_BIT, SERVICE_TAG, VLAN_TAG
 from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.view import BridgeView, CarriedView, MemberView, NetworkView, learned_cookie
+from controller.pipeline.view import BridgeView, CarriedView, MemberView, learned_cookie
 from controller.policy.model import Network
 
 TAG_PRESENT = 0x1000
@@ -32,16 +32,6 @@ def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
     )
     for term, why in refused:
         yield emit("never", (term,), origin="", why=why)
-
-
-def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
-    if view.place.foreign is not None:
-        yield emit(
-            "never",
-            (NETWORK(view.network.number), ETH_DST(view.place.foreign.value)),
-            origin=view.origin,
-            why="this network has no router, and is no way to the one that others have",
-        )
 
 
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
@@ -124,7 +114,6 @@ SOURCE_MAC = Stage(
     },
     miss=Miss("the source MAC is not the one declared for this port"),
     bridge=_bridge,
-    network=_network,
     carried=_carried,
     member=_member,
     uplink=_uplink,

@@ -1,7 +1,7 @@
 """Connections of tracked networks are looked up; other networks' packets pass by. PURE.
 
 Unicast between the addresses of routed networks is looked up in the one zone of the realm; what is local to a network
-(broadcast, multicast, link-local addresses) in the network's own.
+(broadcast, multicast, link-local addresses) in the network's own. That is told by the IP addresses, whatever the MAC.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from controller.flow.fields import (
     IPV6_DST,
     IPV6_SRC,
     NETWORK,
-    TO_GROUP,
     ZONE,
 )
 from controller.flow.flow import Flow
@@ -39,10 +38,16 @@ from controller.pipeline.protocols import (
     IPV6_MULTICAST_MASK,
     LINK_CONTROL,
 )
-from controller.pipeline.router_view import RealmView, UplinkView
+from controller.pipeline.router_view import RealmView, Router, UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import NetworkView, broadcasts_of
 from controller.policy.tracking import REALM_ZONE
+
+_FOR_MANY = (
+    (ETH_TYPE(IPV4), IPV4_DST(IPV4_BROADCAST)),
+    (ETH_TYPE(IPV4), IPV4_DST(IPV4_MULTICAST, IPV4_MULTICAST_MASK)),
+    (ETH_TYPE(IPV6), IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK)),
+)
 
 
 def _realm(emit: Emit, _: RealmView) -> Iterator[Flow]:
@@ -69,29 +74,28 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
             continue
         why = "connections in and out of this network are tracked in the zone of all routed networks"
         yield emit("network", (here, fields.is_it), _look_up(emit, REALM_ZONE), origin=view.origin, why=why)
-        why = "broadcast and multicast stay in the network, and so does what is known of them"
-        yield emit("local", (here, fields.is_it, TO_GROUP(1)), own, origin=view.origin, why=why)
-    if view.router is None:
-        return
-    for address in view.router.elsewhere:
+    if view.router is not None:
+        yield from _asked_elsewhere(emit, view, view.router)
+        broadcasts = ((ETH_TYPE(IPV4), IPV4_DST(address)) for address in broadcasts_of(view.network))
+        for local in (*_FOR_MANY, *broadcasts):
+            why = "broadcast and multicast stay in the network, and so does what is known of them"
+            yield emit("local", (here, *local), own, origin=view.origin, why=why)
+        for field in (IPV6_SRC, IPV6_DST):
+            link = (here, ETH_TYPE(IPV6), field(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK))
+            why = "link-local addresses mean something in their network only"
+            yield emit("local", link, own, origin=view.origin, why=why)
+
+
+def _asked_elsewhere(emit: Emit, view: NetworkView, router: Router) -> Iterator[Flow]:
+    """Members that use outside addresses, from here or from other hosts."""
+    for address in router.elsewhere:
         fields, value = fields_of(address), int(address)
-        to_it = (ETH_DST(view.router.mac.value), fields.destination(value))
-        from_it = (ETH_SRC(view.router.mac.value), fields.source(value))
+        to_it = (ETH_DST(router.mac.value), fields.destination(value))
+        from_it = (ETH_SRC(router.mac.value), fields.source(value))
         for way in (to_it, from_it):
             why = "who this is with is known on the host that has the uplink, and rules are asked there"
-            yield emit("past", (here, fields.is_it, *way), goto="spread", origin=view.origin, why=why)
-    for field in (IPV6_SRC, IPV6_DST):
-        local = (here, ETH_TYPE(IPV6), field(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK))
-        why = "link-local addresses mean something in their network only"
-        yield emit("local", local, own, origin=view.origin, why=why)
-    to_many = (
-        (ETH_TYPE(IPV4), IPV4_DST(IPV4_MULTICAST, IPV4_MULTICAST_MASK)),
-        (ETH_TYPE(IPV6), IPV6_DST(IPV6_MULTICAST, IPV6_MULTICAST_MASK)),
-        *((ETH_TYPE(IPV4), IPV4_DST(address)) for address in (IPV4_BROADCAST, *broadcasts_of(view.network))),
-    )
-    for match in to_many:
-        why = "an address of many is of this network, also where the frame is for one MAC"
-        yield emit("local", (here, *match), own, origin=view.origin, why=why)
+            match = (NETWORK(view.network.number), fields.is_it, *way)
+            yield emit("past", match, goto="spread", origin=view.origin, why=why)
 
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
@@ -119,13 +123,12 @@ TRACK = Stage(
             ETH_SRC,
             ETH_TYPE,
             ICMPV6_TYPE,
-            IP_PROTO,
             IPV4_DST,
             IPV4_SRC,
             IPV6_DST,
             IPV6_SRC,
+            IP_PROTO,
             NETWORK.field,
-            TO_GROUP.field,
         }
     ),
     writes=frozenset({ZONE.field}),

@@ -5,7 +5,7 @@ Written from the policy's words only and without any knowledge of tables, so tha
 policy changes in between. It favours being read over being fast. `reachable` answers who reaches whom without a packet.
 
     steps -> speaking, answering, forwarding        who may send what, what the switch answers, who gets what
-          -> course -> rules, tracking              whether the connection may be; connections tells them apart
+          -> course -> rules, tracking -> grouping  whether the connection may be; connections tells them apart
           -> router, segments -> rewriting          from network to network, from and to the outside
                               -> uplinks
 """

@@ -18,14 +18,14 @@ from controller.flow.packet import (
 )
 from controller.policy.meaning.here import Here
 
+BY_ROUTER: Final = SOLICITED_OVERRIDE | 1 << 31
+"""With the R flag: the sender is a router (RFC 4861 section 4.4)."""
 ARP_REQUEST: Final = 1
 ARP_REPLY: Final = 2
 _ECHO_REQUEST: Final = 8
 _ECHO_REQUEST_V6: Final = 128
 _ECHO_REPLY_V6: Final = 129
 _ANSWER_TTL: Final = 64
-ROUTER_SOLICITED_OVERRIDE: Final = 0xE0000000
-"""The R, S and O flags of an advertisement by a router (RFC 4861 section 4.4)."""
 
 
 def answer(here: Here, frame: Packet) -> Packet | None:
@@ -36,13 +36,18 @@ def answer(here: Here, frame: Packet) -> Packet | None:
         owner = here.owner(frame.get("arp_tpa"), 4)
         if owner and owner.mac:
             return told_by_arp(frame, owner.mac.value)
-    if is_answerable_solicitation(frame) and here.is_gateway(frame.get("nd_target"), 6) and here.advertises:
-        return advertised(frame, here.router_mac, ROUTER_SOLICITED_OVERRIDE)
+    if asks_gateway(here, frame) and here.advertises:
+        return advertised(frame, here.router_mac, BY_ROUTER)
     if asks_neighbor(frame):
         owner = here.owner(frame.get("nd_target"), 6)
         if owner and owner.mac and here.advertises:
             return advertised(frame, owner.mac.value)
     return _echoed(here, frame) if here.network.routed and frame.eth_dst == here.router_mac else None
+
+
+def asks_gateway(here: Here, frame: Packet) -> bool:
+    """Whether somebody with an address asks for the router's MAC, of all or of the router alone."""
+    return is_solicitation(frame) and frame.get("ipv6_src") != 0 and here.is_gateway(frame.get("nd_target"), 6)
 
 
 def is_arp_request(frame: Packet) -> bool:
@@ -76,11 +81,11 @@ def asks_neighbor(frame: Packet) -> bool:
 
 
 def advertised(solicitation: Packet, mac: int, flags: int = SOLICITED_OVERRIDE) -> Packet:
-    """The advertisement to the asker: what is asked for is at this MAC."""
+    """The advertisement to the asker: what is asked for is at this MAC; said in the option that was in the question."""
     asked, asker = solicitation.get("nd_target"), solicitation.get("ipv6_src")
     told = solicitation.with_(eth_src=mac, eth_dst=solicitation.eth_src, ipv6_src=asked, ipv6_dst=asker)
     told = told.with_(icmpv6_type=ADVERT, nd_reserved=flags)
-    return told.with_(nd_options_type=TLL_OPTION, nd_tll=mac)
+    return told.with_(nd_options_type=TLL_OPTION, nd_tll=mac) if solicitation.get("nd_options_type") else told
 
 
 def _echoed(here: Here, frame: Packet) -> Packet | None:

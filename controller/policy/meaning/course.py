@@ -95,8 +95,11 @@ class Course:
         return decided.decision is Decision.ALLOW
 
     def realm(self, network: Network, packet: Packet) -> Realm:
-        """Where its connection is told from others: what is for many, or for the link, is so in its network."""
-        is_local = packet.is_multicast or is_group_address(target_of(packet), network)
+        """Where its connection is told from others: by its addresses, whatever MAC it is sent to.
+
+        What is for many, or for the link, is so in its network.
+        """
+        is_local = is_group_address(target_of(packet), network)
         is_local = is_local or any(is_link_local(end) for end in (source_of(packet), target_of(packet)))
         return ROUTED if network.routed and not is_local else network.name
 

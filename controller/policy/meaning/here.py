@@ -43,19 +43,23 @@ class Here:
     def is_beyond(self, member: Endpoint, address: Address) -> bool:
         """Whether an address is reached through a member that is a router of its own.
 
-        Not if it is of a network that the member is in, of another member here, or no address of a host at all.
+        Not if it is of a network that the member is in or of another member there, or no address of a host at all.
         """
         networks = [self.policy.networks[name] for name in member.networks]
-        is_near = any(_is_in(address, network.cidrs) for network in networks)
-        is_near = is_near or self.owner(int(address), address.version) is not None
-        return _is_in(address, member.routes) and not is_near and is_of_host(address)
+        return (
+            is_in(address, member.routes)
+            and not any(is_in(address, network.cidrs) for network in networks)
+            and not any(address in ips_in(one, n) for n in networks for one in self.policy.members[n.name])
+            and is_of_host(address)
+        )
 
     @property
     def router_mac(self) -> int:
         return self.policy.defaults.router_mac.value
 
 
-def _is_in(address: Address, cidrs: tuple[Cidr, ...]) -> bool:
+def is_in(address: Address, cidrs: tuple[Cidr, ...]) -> bool:
+    """Whether one of the prefixes holds the address."""
     return any(address in cidr for cidr in cidrs if cidr.version == address.version)
 
 

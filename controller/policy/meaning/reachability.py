@@ -13,8 +13,9 @@ from ipaddress import IPv4Address, IPv6Address
 
 from controller.flow.packet import ICMP, ICMPV6
 from controller.policy.firewall import Action, Decision, Peers, Rule, Service
+from controller.policy.meaning.grouping import with_holders
 from controller.policy.meaning.here import addresses
-from controller.policy.meaning.rules import Party, default, is_link_local, selects
+from controller.policy.meaning.rules import Party, default, groups_of, is_among, is_link_local
 from controller.policy.meaning.tracking import tracked_networks
 from controller.policy.model import Endpoint, Network, Policy
 
@@ -101,6 +102,8 @@ class _Reach:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._tracked = tracked_networks(policy)
+        addressed = (name for name, group in policy.groups.items() if group.members.cidrs)
+        self._by_address = with_holders(policy, addressed)
         self._kinds: dict[tuple[Party, bool], _Kind] = {}
         self._opens: dict[tuple[_Kind, _Kind], bool] = {}
 
@@ -143,16 +146,24 @@ class _Reach:
     def _kind(self, who: Party, *, is_origin: bool) -> _Kind:
         if (who, is_origin) not in self._kinds:
             seen: dict[Peers, bool | None] = {}
+            groups = groups_of(self._policy, who)
             rules = []
             for rule in self._policy.rules.values():
                 peers = rule.origin if is_origin else rule.target
                 if peers not in seen:
-                    seen[peers] = _selects(self._policy, peers, who)
+                    seen[peers] = self._selects(peers, who, groups)
                 if seen[peers] is not False:
                     rules.append((rule.name, bool(seen[peers])))
             version = who.address.version if who.address is not None else 0
             self._kinds[who, is_origin] = _Kind(who.network or "", version, tuple(rules))
         return self._kinds[who, is_origin]
+
+    def _selects(self, peers: Peers, who: Party, groups: frozenset[str]) -> bool | None:
+        """Whether a side in these groups is meant; None: it depends on the address, which is not known."""
+        if is_among(peers, who, groups):
+            return True
+        names_addresses = bool(peers.cidrs) or not self._by_address.isdisjoint(peers.groups)
+        return None if who.address is None and names_addresses else False
 
     def _decide(self, origin: _Kind, target: _Kind) -> bool:
         """Whether anything may be opened, by the first rules that decide."""
@@ -202,17 +213,6 @@ def _is_routed(who: Party) -> bool:
 
 def _could_meet(one: Party, other: Party) -> bool:
     return one.address is None or other.address is None or one.address.version == other.address.version
-
-
-def _selects(policy: Policy, peers: Peers, who: Party) -> bool | None:
-    """As `selects`; None: it depends on the address, which is not known."""
-    if selects(policy, peers, who):
-        return True
-    return None if who.address is None and _names_addresses(policy, peers) else False
-
-
-def _names_addresses(policy: Policy, peers: Peers) -> bool:
-    return bool(peers.cidrs) or any(_names_addresses(policy, policy.groups[name].members) for name in peers.groups)
 
 
 def _occurs(rule: Rule, version: int) -> bool:

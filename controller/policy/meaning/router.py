@@ -76,23 +76,23 @@ class _Way:
 
 def _route(course: Course, way: _Way, outside: Uplink | None) -> None:
     """outside: the uplink that it came in by; None: from a member."""
-    policy = course.policy
-    way = _led(course, way)
-    if asked(course, target_of(way.packet)) is not None:
-        return course.drop(way.came_from, "the outside address leads nowhere")
+    networks = course.policy.networks.values()
+    if outside is None or asked(course, target_of(way.packet)) == outside:
+        way = _led(course, way)
+    target = target_of(way.packet)
+    if asked(course, target) is not None or any(target in network.gateways for network in networks):
+        return course.drop(way.came_from, "it is the router's own address, and leads nowhere")
+    shown = None if outside is None or way.is_led else [n for n in networks if _is_known_outside(n, outside)]
+    if shown is not None and not _is_inside(shown, target):
+        return course.drop(way.came_from, "nothing leads from here to this address")
     if not _counts_down(course, way):
         return None
-    found = routed_member(policy, course.bindings, target_of(way.packet))
-    if found is not None:
-        if outside is not None and not way.is_led and not _is_known_outside(found[1], outside):
-            return course.drop(way.came_from, f"nothing leads from here to an address in {found[1].name}")
+    found = routed_member(course.policy, course.bindings, target)
+    if found is not None and (shown is None or found[1] in shown):
         return _to_member(course, way, found)
-    is_inside = _is_inside(policy.networks.values(), target_of(way.packet))
-    if outside is not None:
-        hidden = [network for network in policy.networks.values() if not _is_known_outside(network, outside)]
-        if not is_inside or (not way.is_led and _is_inside(hidden, target_of(way.packet))):
-            return course.drop(way.came_from, "nobody whom the outside may reach has the address")
-    if is_inside or way.network is None:
+    if way.network is None:
+        return course.drop(way.came_from, "nobody whom the outside may reach has the address")
+    if _is_inside(networks, target):
         return _unreachable(course, way, "it is an address of a network, and of nobody who is there")
     return _to_outside(course, way, way.network)
 

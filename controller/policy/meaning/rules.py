@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Set
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from controller.flow.packet import ICMP, ICMPV6
-from controller.policy.firewall import Action, Decision, OnChange, Peers, PortRange, Rule, Service
+from controller.policy.firewall import Action, Decision, Group, OnChange, Peers, PortRange, Rule, Service
 from controller.policy.meaning.connections import FiveTuple
+from controller.policy.meaning.grouping import with_holders
 from controller.policy.meaning.here import Here
 from controller.policy.meaning.rewriting import is_led_to
 from controller.policy.model import OUTSIDE, Address, Endpoint, Mode, Network, Policy, ips_in
@@ -80,16 +81,25 @@ def party(here: Here, address: Address, *, is_local: bool) -> Party:
 
 def selects(policy: Policy, peers: Peers, who: Party) -> bool:
     """Whether a rule's from or to is about this side."""
-    return peers.anybody or _takes_in(policy, peers, who)
+    return is_among(peers, who, groups_of(policy, who) if peers.groups else frozenset())
 
 
-def _takes_in(policy: Policy, peers: Peers, who: Party) -> bool:
+def is_among(peers: Peers, who: Party, groups: Set[str]) -> bool:
+    """As `selects`, of a side that is in these groups."""
+    return peers.anybody or _names(peers, who) or not groups.isdisjoint(peers.groups)
+
+
+def groups_of(policy: Policy, who: Party) -> frozenset[str]:
+    """The groups that a side is in: by what they say themselves, or by a group in them."""
+    return with_holders(policy, (name for name, group in policy.groups.items() if _says(group, who)))
+
+
+def _names(peers: Peers, who: Party) -> bool:
     return (
         who.network in peers.networks
         or (who.endpoint is not None and who.endpoint.name in peers.endpoints)
         or (peers.outside and who.network is None)
         or _holds(peers, who.address)
-        or any(_in_group(policy, name, who) for name in peers.groups)
     )
 
 
@@ -97,14 +107,13 @@ def _holds(peers: Peers, address: Address | None) -> bool:
     return address is not None and any(address in cidr for cidr in peers.cidrs if cidr.version == address.version)
 
 
-def _in_group(policy: Policy, name: str, who: Party) -> bool:
-    group = policy.groups[name]
+def _says(group: Group, who: Party) -> bool:
     if group.selector and who.endpoint is not None and set(group.selector) <= set(who.endpoint.labels):
         return True
     members = group.members
     if who.address is not None and any(who.address in c for c in group.excluded if c.version == who.address.version):
         members = Peers(members.endpoints, members.networks, members.groups, members.outside)
-    return _takes_in(policy, members, who)
+    return _names(members, who)
 
 
 # What is meant

@@ -11,7 +11,7 @@ from controller.mac import Mac
 from controller.policy.meaning.answering import (
     ARP_REPLY,
     ARP_REQUEST,
-    ROUTER_SOLICITED_OVERRIDE,
+    BY_ROUTER,
     advertised,
     is_answerable_solicitation,
     is_arp_request,
@@ -49,8 +49,6 @@ def hear(course: Course, uplink: Uplink, frame: Packet) -> None:
 
 
 def _refuse(course: Course, uplink: Uplink, frame: Packet) -> str:
-    if not any(network.routed for network in course.policy.networks.values()):
-        return "no network has a router"
     if frame.tags:
         return "nothing outside has a tag"
     if is_reserved(frame.eth_dst):
@@ -124,12 +122,10 @@ def _is_answered(course: Course, uplink: Uplink, address: Address) -> bool:
 
 def _answer(course: Course, uplink: Uplink, frame: Packet, mac: int) -> Packet | None:
     """To whoever asks for an outside address on one of the segments."""
-    if is_arp_request(frame):
-        asked: Address = IPv4Address(frame.get("arp_tpa"))
-        told = told_by_arp(frame, mac)
-    elif is_answerable_solicitation(frame) and course.advertises:
-        asked = IPv6Address(frame.get("nd_target"))
-        told = advertised(frame, mac, ROUTER_SOLICITED_OVERRIDE)
-    else:
-        return None
-    return told if _is_answered(course, uplink, asked) else None
+    if is_arp_request(frame) and _is_answered(course, uplink, IPv4Address(frame.get("arp_tpa"))):
+        return told_by_arp(frame, mac)
+    if is_answerable_solicitation(frame) and _is_answered(course, uplink, IPv6Address(frame.get("nd_target"))):
+        if course.advertises:
+            return advertised(frame, mac, BY_ROUTER)
+        course.tell(Punt.SOLICITATION, "", frame)
+    return None

@@ -25,9 +25,6 @@ def refuse_macs(here: Here, sender: Endpoint, frame: Packet) -> str:
     """Why the sender may not send from this MAC or to that one; "" if it may, as far as there is room to learn."""
     if is_reserved(frame.eth_dst):
         return "the destination is reserved for the link (IEEE 802.1Q table 8-1)"
-    is_routed = any(network.routed for network in here.policy.networks.values())
-    if is_routed and not here.network.routed and frame.eth_dst == here.router_mac:
-        return "this network has no router"
     if frame.eth_src >> 40 & 1 or not frame.eth_src:
         return "the source is no unicast address"
     if sender.mac is not None:

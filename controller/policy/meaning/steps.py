@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from controller.flow.fields import Punt
 from controller.flow.packet import Packet
 from controller.mac import Mac
-from controller.policy.meaning.answering import answer
+from controller.policy.meaning.answering import answer, asks_gateway
 from controller.policy.meaning.course import Course, Punted
 from controller.policy.meaning.forwarding import forward, refuse_target
 from controller.policy.meaning.here import Here
@@ -102,6 +103,9 @@ def _judge_in(course: Course, network: Network, sender: Endpoint, frame: Packet)
     reason = reason or refuse_source(here, sender, frame)
     if reason:
         return course.drop(network.name, reason)
+    if asks_gateway(here, frame) and not here.advertises:
+        course.tell(Punt.SOLICITATION, "", frame)
+        return course.drop(network.name, "the switch cannot answer, and the controller does")
     told = answer(here, frame)
     if told is not None:
         return course.hand(here, sender, told)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from controller.policy.firewall import Decision, Peers
+from controller.policy.firewall import Decision, Group, Peers
+from controller.policy.meaning.grouping import with_holders
 from controller.policy.model import Endpoint, Network, Policy
 
 
@@ -18,35 +19,29 @@ def _asks(policy: Policy, network: Network) -> bool:
     pairs = {(pair.origin, pair.target): pair.decision for pair in policy.defaults.pairs}
     if pairs.get((network.name, network.name), policy.defaults.intra_network) is not Decision.ALLOW:
         return True
-    return any(
-        _can_be_in(policy, rule.origin, network) and _can_be_in(policy, rule.target, network)
-        for rule in policy.rules.values()
-    )
+    # Those that are known by their addresses.
+    declared = [member for member in policy.members[network.name] if member.mac is not None]
+    groups = with_holders(policy, (name for name, group in policy.groups.items() if _says(group, network, declared)))
+
+    def can_be_here(peers: Peers) -> bool:
+        return peers.anybody or _names_one(peers, network, declared) or not groups.isdisjoint(peers.groups)
+
+    return any(can_be_here(rule.origin) and can_be_here(rule.target) for rule in policy.rules.values())
 
 
-def _can_be_in(policy: Policy, peers: Peers, network: Network) -> bool:
+def _says(group: Group, network: Network, declared: list[Endpoint]) -> bool:
+    """Whether a group means somebody in the network, apart from the groups in it."""
+    selected = bool(group.selector) and any(_has(member, group.selector) for member in declared)
+    return selected or _names_one(group.members, network, declared)
+
+
+def _names_one(peers: Peers, network: Network, declared: list[Endpoint]) -> bool:
     """Whether somebody in the network may be meant. Whoever has a certain address may be anywhere."""
-    return peers.anybody or _names_one_in(policy, peers, network)
-
-
-def _names_one_in(policy: Policy, peers: Peers, network: Network) -> bool:
     return (
         bool(peers.cidrs)
         or network.name in peers.networks
-        or any(member.name in peers.endpoints for member in _declared(policy, network))
-        or any(_group_names_one_in(policy, name, network) for name in peers.groups)
+        or any(member.name in peers.endpoints for member in declared)
     )
-
-
-def _group_names_one_in(policy: Policy, name: str, network: Network) -> bool:
-    group = policy.groups[name]
-    selected = bool(group.selector) and any(_has(member, group.selector) for member in _declared(policy, network))
-    return selected or _names_one_in(policy, group.members, network)
-
-
-def _declared(policy: Policy, network: Network) -> list[Endpoint]:
-    """The members that are known by their addresses."""
-    return [member for member in policy.members[network.name] if member.mac is not None]
 
 
 def _has(endpoint: Endpoint, selector: tuple[tuple[str, str], ...]) -> bool:

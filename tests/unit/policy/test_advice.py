@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import pytest
@@ -221,3 +222,41 @@ def test_examine_goes_from_bytes_to_all_that_can_be_said() -> None:
     assert wrong.problems == (Problem("/rules/0/tier", "there is no tier 'x'", "one of 'default'"),)
     _, stored = apply_change(Stored(0, {}, EMPTY_POLICY), PutPolicy(DOCUMENT))
     assert advise(stored) == ()
+
+
+def test_a_stateless_rewrite_says_what_it_cannot_do() -> None:
+    one = {"name": "one", "network": "dmz", "type": "one_to_one", "address": "198.51.100.9", "to": "www"}
+    assert said(rewrites=[one]) == []
+    ((path, message),) = said(rewrites=[{**one, "stateless": True}])
+    assert path == "/rewrites/one/stateless"
+    assert message.startswith("rewrite 'one' is stateless: ICMP errors from outside do not reach 'www'")
+    assert [path for path, _ in said({"to": "www"}, rewrites=[{**one, "stateless": True}])] == [path]
+
+
+def chain_of_groups() -> dict[str, Any]:
+    """Each holds all those before it, and a prefix of its own."""
+    groups = {
+        f"g{i}": {"members": [f"g{i - 1}"] if i else [], "cidrs": [f"20.{i >> 8}.{i & 255}.0/24"]} for i in range(1000)
+    }
+    return {"groups": groups, "rules": [{"name": f"r{i}", "action": "drop", "from": f"g{i * 10}"} for i in range(100)]}
+
+
+def prefixes_in_prefixes() -> dict[str, Any]:
+    whole, half = ([f"20.{i >> 8}.{i & 255}.{tail}" for i in range(10_000)] for tail in ("0/24", "128/25"))
+    sides = {"a": half, "b": whole, "c": half}
+    return {"rules": [{"name": name, "action": "drop", "from": cidrs} for name, cidrs in sides.items()]}
+
+
+def many_ports() -> dict[str, Any]:
+    ports = [f"{i * 3 + 1}-{i * 3 + 2}" for i in range(300)]
+    return {
+        "rules": [{"name": f"r{i}", "action": "drop", "proto": "tcp", "ports": [*ports, 9000 + i]} for i in range(500)]
+    }
+
+
+@pytest.mark.parametrize("sections", [chain_of_groups, prefixes_in_prefixes, many_ports])
+def test_advice_on_a_document_made_to_be_slow_is_given_up_in_time(sections: Callable[[], dict[str, Any]]) -> None:
+    made = load({**DOCUMENT, **sections()})
+    start = process_time()
+    advise(made)
+    assert process_time() - start < 5

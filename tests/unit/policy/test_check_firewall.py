@@ -130,3 +130,13 @@ def test_pairs_name_networks_once() -> None:
 )
 def test_something_can_pass_between_the_networks_of_a_pair(pair: tuple[str, str], message: str) -> None:
     assert pairs(pair) == [("/defaults/pairs/0", message)]
+
+
+def test_prefixes_are_limited_and_those_of_groups_in_groups_count_in_each() -> None:
+    prefixes = [f"10.{i >> 8}.{i & 255}.0/24" for i in range(200)]
+    chain = {f"g{i}": {"cidrs": prefixes[i : i + 1], **({"members": [f"g{i - 1}"]} if i else {})} for i in range(150)}
+    assert not any("prefixes" in problem.message for problem in check(policy(groups=chain)))
+    wide = {"g0": {"cidrs": prefixes}, **{f"g{i}": {"members": [f"g{i - 1}"]} for i in range(1, 120)}}
+    (problem,) = (p for p in check(policy(groups=wide)) if "prefixes" in p.message)
+    assert problem.path == "/groups"
+    assert "24000" in problem.message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -15,7 +14,12 @@ from controller.policy.model import API_VERSION, Policy
 
 LAN: dict[str, Any] = {"vlan": 1, "cidrs": ["10.1.0.0/24", "fd00:1::/64"], "mode": "routed", "gateway": "10.1.0.1"}
 DMZ: dict[str, Any] = {"vlan": 2, "cidrs": ["10.2.0.0/24"], "mode": "nat", "gateway": "10.2.0.1", "uplink": "wan"}
-WAN: dict[str, Any] = {"host": "boxA", "port": "eth1", "addresses": ["198.51.100.2/24", "198.51.100.3/24"]}
+WAN: dict[str, Any] = {
+    "host": "boxA",
+    "port": "eth1",
+    "addresses": ["198.51.100.2/24", "198.51.100.3/24"],
+    "routes": [{"to": "0.0.0.0/0", "via": "198.51.100.1"}],
+}
 PC: dict[str, Any] = {"network": "lan", "ips": ["10.1.0.11"]}
 WEB: dict[str, Any] = {"network": "dmz", "ips": ["10.2.0.11"]}
 
@@ -250,6 +254,9 @@ ALREADY = "rewrite {} says already where {} leads"
         ([one_to_one("198.51.100.2")],
          ("/r0/address", "198.51.100.2 is the source that many have at uplink 'wan', so that it cannot lead to one")),
         ([one_to_one("198.51.100.3")], None),
+        ([dnat("198.51.100.1")], ("/r0/address", "198.51.100.1 is the next router of a route of uplink 'wan'")),
+        ([snat("198.51.100.250-198.51.100.255")],
+         ("/r0/to", "198.51.100.255 is the network or the broadcast address of 198.51.100.0/24 at uplink 'wan'")),
         ([dnat("10.1.0.77")],
          ("/r0/address",
           "10.1.0.77 lies in 10.1.0.0/24 of network 'lan', and what is outside has no address of a network")),
@@ -311,14 +318,3 @@ def test_a_change_of_a_member_runs_no_unit_of_the_router_again() -> None:
     checker.check(changed)
     again = {key for key, value in checker._before.items() if remembered.get(key) is not value}
     assert again == {("network", "dmz"), ("routed", "dmz"), ("realm",)}
-
-
-def test_a_member_is_behind_no_other_member_of_its_network() -> None:
-    router = {"network": "red", "ips": ["10.9.0.1"], "routes": ["192.0.2.0/24", "10.9.0.0/16"]}
-    near, far = {"network": "red", "ips": ["10.9.0.2"]}, {"network": "dmz", "ips": ["10.2.0.11"]}
-    words = {"cidr": ip_network("10.9.0.0/16"), "address": ip_address("10.9.0.2"), "other": "near", "network": "red"}
-    assert found(
-        endpoints={"router": router, "near": near, "far": far}, networks={"lan": LAN, "dmz": DMZ, "red": {"vlan": 3}}
-    ) == [("/endpoints/router/routes/1", said(rules.ROUTE_INSIDE, **words))]
-    told = {"lan": LAN, "dmz": DMZ, "red": {"vlan": 3, "cidrs": ["10.9.0.0/24"]}}
-    assert found(endpoints={"router": router, "near": near, "far": far}, networks=told) == []
