@@ -134,7 +134,7 @@ class Punts:
             case Punt.REJECT | Punt.TTL_EXCEEDED | Punt.UNREACHABLE | Punt.SOLICITATION:
                 if (reply := reply_to(packet, view)) is not None:
                     self._send(reply.actions, reply.frame)
-            case Punt.RESOLVE:
+            case Punt.RESOLVE | Punt.RESOLVE_ROUTER:
                 self._resolve(packet, view)
             case Punt.NEIGHBOR:
                 self._hear(packet, view)

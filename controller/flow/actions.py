@@ -128,7 +128,7 @@ class Clone:
 
 @dataclass(frozen=True, slots=True)
 class Learn:
-    """Add a flow to `table` for the packet at hand (NXAST_LEARN2), at most `limit` with this cookie.
+    """Add a flow to `table` for the packet at hand (NXAST_LEARN2), at most `limit` with this cookie; 0: any number.
 
     hard_timeout_s: the learned flow goes so long after a packet last taught it, however often it is used; 0: never.
     idle_timeout_s: it goes when it was neither taught nor used for so long; 0: never.

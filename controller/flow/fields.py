@@ -270,6 +270,7 @@ class Punt(IntEnum):
     NEIGHBOR = 5
     UNREACHABLE = 6
     SOLICITATION = 7
+    RESOLVE_ROUTER = 8
 
 
 def refuse_overlaps(slices: tuple[Slice, ...]) -> None:

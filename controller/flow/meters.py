@@ -19,6 +19,7 @@ RATES_PPS: Mapping[Punt, int] = MappingProxyType(
         Punt.NEIGHBOR: 100,
         Punt.UNREACHABLE: 100,
         Punt.SOLICITATION: 100,
+        Punt.RESOLVE_ROUTER: 100,
     }
 )
 """Packets a second, as each switch's meter with the number of the reason counts them; bursts of one second's worth."""

@@ -26,27 +26,31 @@ class WayOut:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """The router of a routed network. translates: packets outwards get another source. advertises: see BridgeView."""
+    """The router of a routed network. advertises: see BridgeView.
+
+    translates: the IP versions whose packets get another source outwards, whichever member sends them.
+    elsewhere: its addresses at the uplink, for itself and for members, where the uplink is on another host.
+    """
 
     mac: Mac
     gateways: tuple[Address, ...]
     nat: bool
     way_out: WayOut | None
-    translates: bool
+    translates: tuple[int, ...]
     advertises: bool = True
+    elsewhere: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A tracked network: its own conntrack zone, and what becomes of connections that no rule is about.
 
-    Within the network, from it to the outside, and from there to it; None: as rewrites say.
+    Within the network, and from the outside to it; None: as rewrites say.
     """
 
     zone: int
     within: Decision
-    outwards: Decision = Decision.DROP
-    inwards: Decision | None = Decision.DROP
+    inwards: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
             if pair.origin != pair.target
         ),
         between=policy.defaults.inter_network,
-        router_mac=policy.defaults.router_mac if routed else None,
+        router_mac=policy.defaults.router_mac if routed or policy.uplinks else None,
         inside=_inside(policy.networks.values()),
         routed=_inside(network for network in policy.networks.values() if network.routed),
         led=tuple(dict.fromkeys(_led(policy))),
@@ -112,13 +112,7 @@ def place_of(
     defaults = policy.defaults
     within = {pair.origin: pair.decision for pair in defaults.pairs if pair.origin == pair.target}
     inwards = Decision.ALLOW if network.mode is Mode.ROUTED else None
-    has_uplink = network.uplink is not None
-    judged = Judged(
-        book.zones[network.name],
-        within.get(network.name, defaults.intra_network),
-        Decision.ALLOW if has_uplink else Decision.DROP,
-        inwards if has_uplink else Decision.DROP,
-    )
+    judged = Judged(book.zones[network.name], within.get(network.name, defaults.intra_network), inwards)
     if not network.routed:
         return Place(judged, router_mac=router_mac)
     router = Router(
@@ -126,10 +120,25 @@ def place_of(
         network.gateways,
         network.mode is Mode.NAT,
         way_out,
-        any(True for _ in _sources(policy, network)),
+        _translated(policy, network),
         bridge.advertises,
+        _elsewhere(policy, network, way_out),
     )
     return Place(judged, router)
+
+
+def _translated(policy: Policy, network: Network) -> tuple[int, ...]:
+    """The IP versions whose packets get another source outwards, whoever of the network's members sends them."""
+    if network.uplink is None:
+        return ()
+    outward = _outward(policy, policy.uplinks[network.uplink], network)
+    return tuple(sorted({one.first.version for one in outward if one.member is None}))
+
+
+def _elsewhere(policy: Policy, network: Network, way_out: WayOut | None) -> tuple[Address, ...]:
+    if network.uplink is None or way_out is None or way_out.here:
+        return ()
+    return _rewritten_at(policy, policy.uplinks[network.uplink], way_out.port).addresses()
 
 
 # -- uplinks
@@ -138,14 +147,14 @@ def place_of(
 def view_uplink(policy: Policy, uplink: Uplink, port: int, bridge: BridgeView = ABLE) -> UplinkView:
     """An uplink whose port is on the bridge."""
     view = _rewritten_at(policy, uplink, port)
-    mine = set(_prefixes(uplink))
+    mine, inside = dict.fromkeys(_prefixes(uplink)), _inside(policy.networks.values())
     others = [other for other in policy.uplinks.values() if other is not uplink]
     prefixes = (cidr for other in others for cidr in _prefixes(other) if cidr not in mine)
     addresses = dict.fromkeys(address for other in others for address in _rewritten_at(policy, other, 0).addresses())
     is_known = {n.name: n.uplink == uplink.name and n.mode is Mode.ROUTED for n in policy.networks.values()}
     return replace(
         view,
-        refused=tuple(dict.fromkeys((*_inside(policy.networks.values()), *prefixes))),
+        refused=tuple(dict.fromkeys((*inside, *(cidr for cidr in mine if _is_part(cidr, inside)), *prefixes))),
         known=_inside(network for network in policy.networks.values() if is_known[network.name]),
         hidden=tuple(n.number for n in policy.networks.values() if n.routed and not is_known[n.name]),
         elsewhere=tuple(address for address in addresses if address not in view.addresses()),
@@ -166,6 +175,13 @@ def _rewritten_at(policy: Policy, uplink: Uplink, port: int) -> UplinkView:
         outward=tuple(one for network in networks for one in _outward(policy, uplink, network)),
         inward=tuple(one for network in networks for one in _inward(policy, uplink, network)),
         exchanges=tuple(one for network in networks for one in _exchanges(policy, uplink, network)),
+    )
+
+
+def _is_part(cidr: Cidr, wider: Iterable[Cidr]) -> bool:
+    return any(
+        other.version == cidr.version and cidr.prefixlen >= other.prefixlen and cidr.network_address in other
+        for other in wider
     )
 
 

@@ -120,7 +120,7 @@ def seat_of(policy: Policy, endpoint: Endpoint, port: int, book: Rulebook) -> Se
 def shared_member(endpoint: Endpoint, port: int, networks: Iterable[Network]) -> SharedMember:
     """An untagged member of several networks, as it is seen in these."""
     seated = (Seated(n.number, *addresses_in(endpoint, n), broadcasts_of(n)) for n in networks)
-    return SharedMember(endpoint.name, port, tuple(seated))
+    return SharedMember(endpoint.name, port, tuple(seated), endpoint.routes)
 
 
 def beside_of(policy: Policy, endpoint: Endpoint) -> tuple[Cidr, ...]:

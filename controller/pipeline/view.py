@@ -57,11 +57,15 @@ class Seated:
 
 @dataclass(frozen=True, slots=True)
 class SharedMember:
-    """An untagged member of several networks, which sends every frame into all of them. seated: in document order."""
+    """An untagged member of several networks, which sends every frame into all of them. seated: in document order.
+
+    routes: what is behind it.
+    """
 
     endpoint: str
     port: int
     seated: tuple[Seated, ...]
+    routes: tuple[Cidr, ...] = ()
 
     @property
     def origin(self) -> str:
@@ -80,11 +84,17 @@ class SharedMember:
         seats = (seat for seat in self.seated if seat.ipv6 and (address == 0 or address in seat.ipv6))
         return SenderSet(frozenset(seat.number for seat in seats))
 
+    def from_beyond(self) -> SenderSet:
+        """The networks that admit what comes from behind it: all."""
+        return SenderSet(frozenset(self.networks))
+
     def sets(self) -> frozenset[SenderSet]:
         """Every set of two networks or more that a frame of this member may be admitted to."""
         ipv4 = {0}.union(*(seat.ipv4 for seat in self.seated))
         ipv6 = {0}.union(*(seat.ipv6 for seat in self.seated))
         found = {self.with_ipv4(address) for address in ipv4} | {self.with_ipv6(address) for address in ipv6}
+        if self.routes:
+            found.add(self.from_beyond())
         return frozenset(one for one in found if one.number)
 
 

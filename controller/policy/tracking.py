@@ -81,7 +81,8 @@ class _About:
     def _of(self, endpoints: Iterable[str]) -> set[str]:
         found: set[str] = set()
         for name in endpoints:
-            found.update(self._policy.endpoints[name].networks)
+            if self._policy.endpoints[name].mac is not None:  # who has none is known by no address either
+                found.update(self._policy.endpoints[name].networks)
         return found
 
 

@@ -21,6 +21,8 @@ HERE = Path(__file__).parent
 POLICIES = sorted((HERE / "policies").glob("*.yaml"))
 ABSENT = "absent"
 """An endpoint of this name has no port in any golden case."""
+UPLINK_PORT = 50
+"""The port of the first uplink."""
 
 
 def form(flow: Flow) -> str:
@@ -45,7 +47,9 @@ def form_all(flows: tuple[Flow, ...]) -> str:
 def test_flows_of_policy_are_as_recorded(path: Path) -> None:
     policy = load(parse_document(path.read_bytes(), "application/yaml"))
     present = [name for name in policy.endpoints if name != ABSENT]
-    text = form_all(compile_bridge(policy, {name: number for number, name in enumerate(present, 1)}).flows())
+    ports = {name: number for number, name in enumerate(present, 1)}
+    uplinks = {name: number for number, name in enumerate(policy.uplinks, UPLINK_PORT)}
+    text = form_all(compile_bridge(policy, ports, uplinks=uplinks).flows())
     golden = HERE / "flows" / f"{path.stem}.txt"
     if os.environ.get("TRIPOINT_GOLDEN") == "write":
         golden.parent.mkdir(exist_ok=True)

@@ -9,8 +9,9 @@ import pytest
 
 from tests.trace.switch import Switch, running_switch
 from tests.unit.strategies import NOBODY
+from tests.unit.strategies_firewall import UPLINK_PORTS
 
-PORTS = (1, 2, 3, 4, 5, 6, NOBODY)
+PORTS = (1, 2, 3, 4, 5, 6, *UPLINK_PORTS, NOBODY)
 """Every ofport that a generated case binds or sends to."""
 
 

@@ -174,7 +174,7 @@ def make_arrival(pick: Pick, policy: Policy, bound: dict[str, int]) -> tuple[int
     target = pick(near * 4 + list(policy.endpoints.values()))
     frame = _honest(pick, network, sender, target)
     for _ in range(pick([0, 0, 0, 1, 1, 2])):
-        frame = _changed(pick, frame)
+        frame = changed(pick, frame)
     right = (int(network.vlan or 0),) if sender.attach is Attach.TAGGED else ()
     wrong = [(), (0,), (10,), (20,), (999,), (*right, 10), (0, *right), (10, 20), (20, 20, 20)]
     tags = pick([right] * 60 + wrong)
@@ -252,7 +252,7 @@ def _address(pick: Pick, network: Network, of: Endpoint, version: int) -> int:
     return pick(_own(network, of, version) or [int(ip) for ip in IPS if ip.version == version])
 
 
-def _changed(pick: Pick, frame: Packet) -> Packet:
+def changed(pick: Pick, frame: Packet) -> Packet:
     """The frame with one header changed."""
     present = [name for name in p.WIDTHS if name != "nd_options_type" and p.has_header(name, frame.get)]
     name = pick(present)

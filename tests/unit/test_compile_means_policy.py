@@ -128,6 +128,10 @@ NAMED = {
         two_shared("10.0.0.1", "10.0.0.2"),
         [p.ipv4_udp((ONE, p.BROADCAST), (IP1, int(ip_address("10.0.0.255"))), (1, 1))],
     ),
+    "a probe for an address that only the second common network holds": (
+        two_shared("10.0.1.1", "10.0.0.2"),
+        [p.arp_request(ONE, 0, FAR1)],
+    ),
     "what both common networks hold": (
         two_shared("10.0.0.1", "10.0.0.2"),
         [p.ipv4_icmp((ONE, TWO), (IP1, IP2)), p.dhcp_discover(ONE), p.arp_request(ONE, IP1, IP2)],

@@ -12,13 +12,14 @@ from controller.flow.fields import Punt
 from controller.flow.packet import Packet
 from controller.mac import Mac
 from controller.policy.firewall import Action, Decision, Service
-from controller.policy.meaning import NOTHING_KNOWN
+from controller.policy.meaning import NOTHING_KNOWN, judge
 from controller.policy.model import Mode, Pair, Policy
 from controller.policy.rewrites import Forward, Masquerade, OneToOne, Snat, Target
 from tests.unit.meaning_world import (
     CLIENT_MAC,
     HOP_MAC,
     NEIGHBORS,
+    PORTS,
     ROUTER,
     Play,
     address,
@@ -36,6 +37,8 @@ from tests.unit.meaning_world import (
 ALLOW, DROP, REJECT = Action.ALLOW, Action.DROP, Action.REJECT
 OPEN = {"inter_network": Decision.ALLOW}
 PUBLIC, WEB, ONE = "172.16.200.1", "172.16.200.9", "172.16.200.8"
+AS_ROUTER = 0xE0000000
+"""The flags of an advertisement by a router that was asked (RFC 4861 section 4.4)."""
 FORWARD = Forward("pf", "dmz", p.UDP, 8800, (Target("web1", 80),))
 
 
@@ -122,6 +125,28 @@ def test_what_is_not_routed(change: dict[str, int]) -> None:
     assert play.told == set()
 
 
+@pytest.mark.parametrize("target", ["10.2.0.77", "10.3.0.77", "10.1.0.77"])
+def test_an_address_of_a_network_that_nobody_has_is_told_to_be_unreachable_and_never_sent_outside(target: str) -> None:
+    play = Play(world(**OPEN))
+    assert play.send("lan1", between("lan1", target)) == set()
+    assert play.told == {(Punt.UNREACHABLE, "")}
+
+
+def test_hops_run_out_before_anybody_looks_where_a_packet_goes() -> None:
+    play = Play(world())
+    for target in ("10.2.0.77", "8.8.8.8", "10.2.0.1"):
+        assert play.send("office1", between("office1", target).with_(nw_ttl=1)) == set()
+        assert play.told == {(Punt.TTL_EXCEEDED, "")}
+    assert play.send("office1", between("office1", PUBLIC).with_(nw_ttl=1)) == set()
+    assert play.told == set(), "nothing is there in any case"
+
+
+def test_an_uplink_that_is_on_no_port_leads_nowhere() -> None:
+    policy = world()
+    verdict = judge(policy, PORTS, PORTS["lan1"], between("lan1", "8.8.8.8"), NEIGHBORS, uplinks={"private": 101})
+    assert [punt.kind for punt in verdict.punts] == [Punt.UNREACHABLE]
+
+
 def test_what_is_for_the_link_stays_there() -> None:
     play = Play(world(**OPEN))
     frame = p.ipv6_udp((mac("lan1"), ROUTER), (address("lan1", 6), address("office1", 6)), (1, 1))
@@ -142,9 +167,8 @@ def test_the_gateway_is_known_by_arp_and_neighbor_discovery_and_answers_pings() 
     asked = ip("2001:db8:1::fe")
     for change in ({}, {"eth_dst": ROUTER, "ipv6_dst": asked}):
         assert play.send("lan1", p.neighbor_solicitation(me, address("lan1", 6), asked, me).with_(**change)) == {"lan1"}
-        assert play.sent == p.neighbor_advertisement((ROUTER, me), (asked, address("lan1", 6)), asked, ROUTER).with_(
-            nd_reserved=0xE0000000
-        )
+        told = p.neighbor_advertisement((ROUTER, me), (asked, address("lan1", 6)), asked, ROUTER)
+        assert play.sent == told.with_(nd_reserved=AS_ROUTER)
     echo = p.ipv4_icmp((me, ROUTER), (mine, gateway))
     assert play.send("lan1", echo.with_(nw_ttl=1)) == {"lan1"}
     assert play.sent == p.ipv4_icmp((ROUTER, me), (gateway, mine), 0).with_(nw_ttl=64)
@@ -232,6 +256,8 @@ def test_routed_members_go_out_under_their_own_address_to_the_next_hop() -> None
 def test_a_next_hop_that_is_not_known_is_asked_for() -> None:
     play = Play(world(), NOTHING_KNOWN)
     assert play.send("lan1", between("lan1", "8.8.8.8")) == set()
+    assert play.told == {(Punt.RESOLVE_ROUTER, "")}
+    assert play.send("lan1", between("lan1", "172.16.200.77")) == set()
     assert play.told == {(Punt.RESOLVE, "")}
     assert play.send("wan", p.arp_reply(HOP_MAC, ip("172.16.200.254"), ROUTER, ip(PUBLIC))) == set()
     assert play.told == {(Punt.NEIGHBOR, "")}
@@ -344,9 +370,8 @@ def test_the_switch_answers_for_outside_addresses_on_the_segment() -> None:
     assert play.send("private", p.arp_request(CLIENT_MAC, client, ip(PUBLIC))) == set()
     six, asked = ip("2001:db8:ff::77"), ip("2001:db8:ff::1")
     assert play.send("wan", p.neighbor_solicitation(CLIENT_MAC, six, asked, CLIENT_MAC)) == {"wan"}
-    assert play.sent == p.neighbor_advertisement((ROUTER, CLIENT_MAC), (asked, six), asked, ROUTER).with_(
-        nd_reserved=0xE0000000
-    )
+    told = p.neighbor_advertisement((ROUTER, CLIENT_MAC), (asked, six), asked, ROUTER)
+    assert play.sent == told.with_(nd_reserved=AS_ROUTER)
     assert ("wan", ip_address("2001:db8:ff::77")) in play.known.neighbors
 
 

@@ -61,7 +61,7 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
         why="nothing passes through from outside to outside",
     )
     for term in (ORIGIN_NETWORK(OUTSIDE), TARGET_NETWORK(OUTSIDE)):
-        yield emit("outside", (term,), origin="", why="this network has no way to or from the outside")
+        yield emit("outside", (term,), origin="", why="the outside may not open this, and rewrites do not lead here")
     yield _decide(
         emit,
         "between",
@@ -78,7 +78,7 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
     number, judged = view.network.number, view.judged
     decisions = [
         (number, number, judged.within, "within the network"),
-        (number, OUTSIDE, judged.outwards, "from the network to the outside"),
+        (number, OUTSIDE, Decision.ALLOW, "from the network to the outside"),
         (OUTSIDE, number, judged.inwards, "from the outside to the network"),
     ]
     for origin, target, decision, where in decisions[: 3 if view.router is not None else 1]:
@@ -124,7 +124,7 @@ DEFAULT = Stage(
         "pair": Priority(500, "a pair of networks with a default of its own"),
         "led": Priority(400, "from the outside to where a rewrite leads"),
         "network": Priority(300, "within a network, and between it and the outside"),
-        "outside": Priority(200, "the outside, for networks without a way there"),
+        "outside": Priority(200, "anything else from or to the outside"),
         "between": Priority(100, "any other two networks"),
     },
     miss=Miss("nothing says that it may pass"),

@@ -45,7 +45,6 @@ from controller.pipeline.protocols import (
 )
 from controller.pipeline.router_view import UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.pipeline.stages.outward import outside_sources
 from controller.pipeline.view import (
     BridgeView,
     CarriedView,
@@ -56,6 +55,7 @@ from controller.pipeline.view import (
     SharedView,
     broadcasts_of,
 )
+from controller.policy.model import Cidr
 
 Conditions = tuple[Term, ...]
 
@@ -79,6 +79,12 @@ def _own(ipv4: tuple[int, ...], ipv6: tuple[int, ...]) -> Iterator[tuple[Conditi
         yield (ETH_TYPE(ARP), ARP_TPA(ip)), "the ARP message is for the member's own IPv4 address"
     for ip in ipv6:
         yield (ETH_TYPE(IPV6), IPV6_DST(ip)), "the packet is for the member's own IPv6 address"
+
+
+def _behind(routes: tuple[Cidr, ...]) -> Iterator[tuple[Conditions, str]]:
+    for cidr in routes:
+        fields = fields_of(cidr)
+        yield (fields.is_it, *prefix(fields.destination, cidr)), "the member is a router, and the target is behind it"
 
 
 def _bridge(emit: Emit, _: BridgeView) -> Iterator[Flow]:
@@ -113,7 +119,26 @@ def _carried(emit: Emit, view: CarriedView) -> Iterator[Flow]:
     )
 
 
+def _leaving(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    """Out at the uplink under the member's own address, on whichever host the member is."""
+    if member.leaves_by is None or member.router is None:
+        return
+    uplink = (OUT_PORT(member.leaves_by.port), NETWORK(member.leaves_by.uplink))
+    for version, addresses in ((4, member.ipv4), (6, member.ipv6)):
+        fields = BY_VERSION[version]
+        for address in addresses:
+            leaving = (*uplink, fields.is_it, fields.source(address))
+            if version not in member.router.translates:
+                why = "the member is known outside under its own address"
+                yield emit("own", leaving, goto="deliver", origin=member.origin, why=why)
+                continue
+            for term in (ANSWERING(1), ADMITTED(1)):
+                why = "who asked the member under its own address is answered from there"
+                yield emit("own", (*leaving, term), goto="deliver", origin=member.origin, why=why)
+
+
 def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
+    yield from _leaving(emit, member)
     if member.remote:
         return
     here = (OUT_PORT(member.port), NETWORK(member.number))
@@ -122,36 +147,20 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         return
     for conditions, why in _own(member.ipv4, member.ipv6):
         yield emit("own", (*here, *conditions), goto="deliver", origin=member.origin, why=why)
-    for cidr in member.endpoint.routes:
-        fields = fields_of(cidr)
-        match = (*here, fields.is_it, *prefix(fields.destination, cidr))
-        why = "the member is a router, and the target is behind it"
-        yield emit("beyond", match, goto="deliver", origin=member.origin, why=why)
+    for conditions, why in _behind(member.endpoint.routes):
+        yield emit("beyond", (*here, *conditions), goto="deliver", origin=member.origin, why=why)
     if member.endpoint.routes:
         for cidr in (*member.beside, *NOBODYS):
             fields = fields_of(cidr)
             match = (*here, fields.is_it, *prefix(fields.destination, cidr))
             yield emit("inside", match, origin=member.origin, why="a router's own networks are not behind it")
-    if member.leaves_by is not None and member.router is not None:
-        uplink = (OUT_PORT(member.leaves_by.port), NETWORK(member.leaves_by.uplink))
-        for version, addresses in ((4, member.ipv4), (6, member.ipv6)):
-            fields = BY_VERSION[version]
-            for address in addresses:
-                leaving = (*uplink, fields.is_it, fields.source(address))
-                if not member.router.translates:
-                    why = "the member is known outside under its own address"
-                    yield emit("own", leaving, goto="deliver", origin=member.origin, why=why)
-                    continue
-                for term in (ANSWERING(1), ADMITTED(1)):
-                    why = "who asked the member under its own address is answered from there"
-                    yield emit("own", (*leaving, term), goto="deliver", origin=member.origin, why=why)
 
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     here = (OUT_PORT(view.port), NETWORK(view.number))
     for terms in ((ETH_TYPE(ARP),), (ETH_TYPE(IPV6), IP_PROTO(ICMPV6), ICMPV6_TYPE(NEIGHBOR_ADVERTISEMENT))):
         yield emit("own", (*here, *terms), goto="deliver", origin=view.origin, why="the router answers its neighbors")
-    for address in outside_sources(view):
+    for address in view.addresses():
         fields = fields_of(address)
         yield emit(
             "own",
@@ -169,22 +178,20 @@ def _shared(emit: Emit, view: SharedView) -> Iterator[Flow]:
         for one in member.sets():
             senders.setdefault(one, set()).add(member.endpoint)
     for target in view.members:
-        taken = _taken(target)
+        own, behind = _taken(target), {c: set(target.networks) for c, _ in _behind(target.routes)}
+        why = "this shared member gets the frame of that one through another network that both are in"
         for one, names in senders.items():
             if names == {target.endpoint}:
                 continue
-            for conditions, networks in taken.items():
-                for network in sorted(one.networks & networks)[1:]:
-                    yield emit(
-                        "twice",
-                        (OUT_PORT(target.port), NETWORK(network), SENDER_SET(one.number), *conditions),
-                        origin=target.origin,
-                        why="this shared member gets the frame of that one through another network that both are in",
-                    )
+            for priority, taken in (("twice", own), ("twice_beyond", behind)):
+                for conditions, networks in taken.items():
+                    for network in sorted(one.networks & networks)[1:]:
+                        match = (OUT_PORT(target.port), NETWORK(network), SENDER_SET(one.number), *conditions)
+                        yield emit(priority, match, origin=target.origin, why=why)
 
 
 def _taken(target: SharedMember) -> dict[Conditions, set[int]]:
-    """What a shared member takes, and in which of its networks."""
+    """What a shared member takes for itself, and in which of its networks."""
     taken: dict[Conditions, set[int]] = {}
     for seat in target.seated:
         broadcasts = ((_ipv4(address), "") for address in seat.broadcasts)
@@ -222,6 +229,7 @@ EGRESS = Stage(
         "twice": Priority(300, "a second copy between two untagged shared members"),
         "own": Priority(200, "for the member's own address, or from one that is known outside"),
         "inside": Priority(95, "for an address of a network, to a member that is a router"),
+        "twice_beyond": Priority(92, "a second copy of what is for behind one of them"),
         "beyond": Priority(90, "for an address behind a member that is a router"),
         "all": Priority(100, "for every member"),
     },

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.flow.actions import Ct, Load, Nat, SetField
+from controller.flow.actions import Action, Ct, Load, Nat, SetField
 from controller.flow.fields import (
     ASKED,
     CT_IPV6_DST,
@@ -21,6 +21,7 @@ from controller.flow.fields import (
     DNATED,
     ETH_DST,
     ETH_TYPE,
+    FROM_HOST,
     IPV4_DST,
     IPV6_DST,
     NETWORK,
@@ -36,6 +37,9 @@ from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
 
 BUCKETS = 16
 """Several targets share connections by the low four bits of the source port."""
+
+_ASKED_HERE: tuple[Action, ...] = (Load(ASKED, 1), Load(FROM_HOST, 0))
+"""What a member on another host sent here comes from here now, and may go on to any host."""
 
 
 def _for(view: UplinkView, address: Address) -> tuple[Term, ...]:
@@ -66,7 +70,7 @@ def _unsnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
         yield emit(
             "outside",
             _for(view, address),
-            (Load(ASKED, 1), Ct(SNAT_ZONE, emit.table("dnat"), nat=Nat())),
+            (*_ASKED_HERE, Ct(SNAT_ZONE, emit.table("dnat"), nat=Nat())),
             origin=view.origin,
             why="the packet may be an answer to a connection that left under this address",
         )
@@ -78,7 +82,7 @@ def _dnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
         yield emit(
             "exchange",
             _for(view, exchange.address),
-            (Load(ASKED, 1), Load(DNATED, 1), SetField(fields.destination, int(exchange.member))),
+            (*_ASKED_HERE, Load(DNATED, 1), SetField(fields.destination, int(exchange.member))),
             goto="route",
             origin=exchange.origin,
             why="this outside address stands for the member, packet by packet",
@@ -135,7 +139,7 @@ UNSNAT = Stage(
     name="unsnat",
     purpose="Answers to connections whose source was rewritten on the way out get their member's address back.",
     matches=_HEADERS | {NETWORK.field},
-    writes=frozenset({ASKED.field}),
+    writes=frozenset({ASKED.field, FROM_HOST.field}),
     next=("dnat", "forward"),
     priorities={
         "elsewhere": Priority(200, "what is for the router of other networks, or of another uplink"),
@@ -152,7 +156,7 @@ DNAT = Stage(
     purpose="What comes for an outside address is led to the member that a rewrite names.",
     matches=_HEADERS
     | {ASKED.field, NETWORK.field, CT_IPV6_DST, CT_NW_DST, CT_NW_PROTO, CT_STATE, CT_TP_DST, CT_TP_SRC},
-    writes=frozenset({ASKED.field, DNATED.field, IPV4_DST, IPV6_DST}),
+    writes=frozenset({ASKED.field, DNATED.field, FROM_HOST.field, IPV4_DST, IPV6_DST}),
     next=("route",),
     priorities={
         "exchange": Priority(400, "an outside address that stands for a member without conntrack"),

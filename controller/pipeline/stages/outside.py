@@ -54,22 +54,24 @@ from controller.policy.model import Cidr
 
 NEIGHBORS_MAX = 4096
 """How many neighbors an uplink may have."""
-ROUTER_MAX = 2
-"""There is one flow for it; where as many as the limit stand, Open vSwitch gives none of them another MAC."""
 NEIGHBOR_IDLE_S = 600
 """A neighbor that is neither heard of nor written to for so long is forgotten."""
 NEIGHBOR_PRIORITY = 100
 
 
 def _learn(emit: Emit, view: UplinkView, hop: Slice, address: Field, mac: Field, router: int | None = None) -> Learn:
-    """router: the one address that is learned; it has a place of its own, which the others cannot take."""
+    """router: the one address that is learned; it has a place of its own, which the others cannot take.
+
+    A limit that is reached keeps a flow from being replaced (ofproto/ofproto.c, ofproto_flow_mod_learn), and a next
+    router that comes back with another MAC from being heard. Its one address is limit enough.
+    """
     told = ("neighbor", view.number) if router is None else ("neighbor", view.number, router)
     return Learn(
         table=emit.table("neighbors"),
         cookie=content_cookie(OWNER_LEARNED, told),
         priority=NEIGHBOR_PRIORITY,
         hard_timeout_s=0,
-        limit=NEIGHBORS_MAX if router is None else ROUTER_MAX,
+        limit=NEIGHBORS_MAX if router is None else 0,
         match=((NETWORK, NETWORK), (whole(address), hop)),
         loads=((whole(mac), whole(ETH_DST)),),
         idle_timeout_s=NEIGHBOR_IDLE_S,
@@ -131,6 +133,8 @@ def _discovery(emit: Emit, view: UplinkView) -> Iterator[Flow]:
             for claim in ((*asks, IPV6_SRC(int(address))), (*tells, ND_TARGET(int(address)))):
                 why = "this is the router's own address, which nobody else has"
                 yield emit("own", claim, origin=view.origin, why=why)
+    nobody = (*asks, IPV6_SRC(0))
+    yield emit("silent", nobody, origin=view.origin, why="who has no address yet cannot be answered (RFC 4861 7.2.4)")
     for said, mac in ((asks, ND_SLL), (tells, ND_TLL)):
         yield emit("silent", (*said, mac(0)), origin=view.origin, why="a message that names no MAC teaches nothing")
         yield emit("silent", (*said, mac(GROUP_BIT, GROUP_BIT)), origin=view.origin, why="this is nobody's MAC")
@@ -160,11 +164,11 @@ def _packets(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     to_router: tuple[Action, ...] = ()
     if view.mac != view.router_mac:
         to_router = (SetField(ETH_DST, view.router_mac.value),)
-    for address in view.answered():
+    for address in view.addresses():
         fields = fields_of(address)
         yield emit(
             "own",
-            (*own, fields.is_it, fields.source(int(address))),
+            (fields.is_it, fields.source(int(address))),
             origin=view.origin,
             why="this is the router's own address, which nobody else has",
         )

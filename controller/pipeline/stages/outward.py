@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.flow.actions import Action, Ct, DecTtl, Load, Move, Nat, Resubmit, SetField
+from controller.flow.actions import Action, Ct, DecTtl, Move, Nat, Resubmit, SetField
 from controller.flow.fields import (
     ADMITTED,
     ANSWERING,
@@ -13,7 +13,6 @@ from controller.flow.fields import (
     ETH_DST,
     ETH_SRC,
     ETH_TYPE,
-    FROM_HOST,
     IP_FRAG,
     IP_PROTO,
     IPV4_DST,
@@ -40,7 +39,6 @@ from controller.pipeline.protocols import SCTP, TCP, UDP
 from controller.pipeline.punting import hand_over
 from controller.pipeline.router_view import Exchange, Inward, UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
-from controller.policy.model import Address
 from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
 
 _SOURCE_PORT: dict[int, Field] = {TCP: TCP_SRC, UDP: UDP_SRC, SCTP: SCTP_SRC}
@@ -215,10 +213,7 @@ def _hairpin(emit: Emit, inward: Inward | Exchange) -> Iterator[Flow]:
     yield emit(
         "hairpin",
         (*led, ANSWERING(0)),
-        (
-            Load(FROM_HOST, 0),
-            Ct(SNAT_ZONE, emit.table("leave"), commit=True, nat=Nat("src", fields.version, source, source)),
-        ),
+        (Ct(SNAT_ZONE, emit.table("leave"), commit=True, nat=Nat("src", fields.version, source, source)),),
         origin=inward.origin,
         why="a member that asked for an outside address is answered from there",
     )
@@ -240,7 +235,7 @@ SNAT = Stage(
             ORIGIN_NETWORK.field,
         }
     ),
-    writes=frozenset({FROM_HOST.field, IPV4_SRC, IPV6_SRC}),
+    writes=frozenset({IPV4_SRC, IPV6_SRC}),
     next=("leave",),
     priorities={
         "exchange": Priority(500, "a member that an outside address stands for, without conntrack"),
@@ -293,28 +288,25 @@ NEIGHBORS = Stage(
 
 
 def _resolve(emit: Emit, view: UplinkView) -> Iterator[Flow]:
-    yield emit(
-        "unknown",
-        (NETWORK(view.number), ETH_DST(0)),
-        hand_over(Punt.RESOLVE),
-        origin=view.origin,
-        why="the controller asks for the neighbor's MAC, and sends the packet on when the answer comes",
-    )
+    unknown = (NETWORK(view.number), ETH_DST(0))
+    why = "the controller asks for the neighbor's MAC, and sends the packet on when the answer comes"
+    for via in dict.fromkeys(route.via for route in view.uplink.routes):
+        match = (*unknown, fields_of(via).next_hop(int(via)))
+        yield emit("router", match, hand_over(Punt.RESOLVE_ROUTER), origin=view.origin, why=why)
+    yield emit("unknown", unknown, hand_over(Punt.RESOLVE), origin=view.origin, why=why)
 
 
 RESOLVE = Stage(
     name="resolve",
     purpose="Packets whose next hop has not been heard of wait with the controller.",
-    matches=frozenset({ETH_DST, NETWORK.field}),
+    matches=frozenset({ETH_DST, NETWORK.field, NEXT_HOP.field, NEXT_HOP6.field}),
     writes=frozenset({PUNTED.field}),
     next=("spread",),
-    priorities={"unknown": Priority(100, "no neighbor was found")},
+    priorities={
+        "router": Priority(200, "the next router of a route was not found, on which everybody depends"),
+        "unknown": Priority(100, "any other neighbor was not found"),
+    },
     miss=Miss("the neighbor is known", goto="spread"),
     punts=True,
     uplink=_resolve,
 )
-
-
-def outside_sources(view: UplinkView) -> tuple[Address, ...]:
-    """The addresses under which packets may leave by the uplink, besides those of routed members."""
-    return tuple(dict.fromkeys((*view.answered(), *view.outside_addresses())))

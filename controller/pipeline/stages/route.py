@@ -205,6 +205,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
                     SetField(ETH_DST, member.mac.value),
                     DecTtl(),
                     SetField(IN_PORT, 0),
+                    SetField(SENDER_SET.field, 0),
                 ),
                 goto="forward",
                 origin=member.origin,
@@ -214,7 +215,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
     here = (NETWORK(view.number), ETH_DST(view.router_mac.value))
-    for address in dict.fromkeys((*view.answered(), *view.outside_addresses())):
+    for address in view.addresses():
         fields = fields_of(address)
         yield emit(
             "closed",

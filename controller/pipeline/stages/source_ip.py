@@ -13,6 +13,7 @@ from controller.flow.fields import (
     ETH_DST,
     ETH_SRC,
     ETH_TYPE,
+    FROM_HOST,
     ICMPV6_CODE,
     ICMPV6_TYPE,
     IN_PORT,
@@ -118,7 +119,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         yield emit(
             "own",
             (*here, ETH_TYPE(ARP), ARP_OP(ARP_REQUEST), sha, ARP_SPA(0), ARP_TPA(ip)),
-            _ipv4_mark(member, 0),
+            _ipv4_mark(member, ip),
             goto="answer",
             origin=member.origin,
             why="the member probes for its own address before it uses it (RFC 5227 section 2.1.1)",
@@ -157,7 +158,8 @@ def _beyond(emit: Emit, member: MemberView, here: tuple[Term, ...]) -> Iterator[
         yield emit(
             "beyond",
             (*here, fields.is_it, *prefix(fields.source, cidr)),
-            goto="unsnat",
+            () if member.shared is None else _mark(member.shared.from_beyond()),
+            goto="unsnat" if cidr.version == 4 else "source_nd",
             origin=member.origin,
             why="the member is a router, and the sender is behind it",
         )
@@ -241,7 +243,7 @@ def _realm(emit: Emit, view: RealmView) -> Iterator[Flow]:
         fields = fields_of(cidr)
         yield emit(
             "inside",
-            (ETH_SRC(view.router_mac.value), fields.is_it, *prefix(fields.source, cidr)),
+            (FROM_HOST(1), ETH_SRC(view.router_mac.value), fields.is_it, *prefix(fields.source, cidr)),
             origin="",
             why="another host may route what its own members send and what is from outside, nothing else",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from controller.flow.actions import SetField
 from controller.flow.fields import (
     ETH_SRC,
     ETH_TYPE,
@@ -17,6 +18,7 @@ from controller.flow.fields import (
     ND_TARGET,
     ND_TLL,
     NETWORK,
+    SENDER_SET,
     Term,
 )
 from controller.flow.flow import Flow
@@ -106,6 +108,7 @@ def _member(emit: Emit, member: MemberView) -> Iterator[Flow]:
         yield emit(
             "own",
             (*here, *_nd(NEIGHBOR_SOLICITATION), IPV6_SRC(0), ND_SLL(ABSENT), ND_TARGET(ip)),
+            () if member.shared is None else (SetField(SENDER_SET.field, member.shared.with_ipv6(ip).number),),
             goto="answer",
             origin=member.origin,
             why="the member probes for its own address before it uses it (RFC 4862 section 5.4)",
@@ -139,6 +142,7 @@ SOURCE_ND = Stage(
             NETWORK.field,
         }
     ),
+    writes=frozenset({SENDER_SET.field}),
     next=("answer", "unsnat"),
     priorities={
         "never": Priority(500, "messages that no member sends, and malformed ones"),

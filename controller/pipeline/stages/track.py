@@ -11,17 +11,20 @@ from collections.abc import Iterator
 from controller.flow.actions import Action, Ct, Load
 from controller.flow.fields import (
     ADMITTED,
+    ETH_DST,
+    ETH_SRC,
     ETH_TYPE,
     ICMPV6_TYPE,
     IP_PROTO,
     IPV4_DST,
+    IPV4_SRC,
     IPV6_DST,
     IPV6_SRC,
     NETWORK,
     ZONE,
 )
 from controller.flow.flow import Flow
-from controller.pipeline.ip_fields import BY_VERSION
+from controller.pipeline.ip_fields import BY_VERSION, fields_of
 from controller.pipeline.protocols import (
     ICMPV6,
     IPV4,
@@ -35,7 +38,7 @@ from controller.pipeline.protocols import (
     IPV6_MULTICAST_MASK,
     LINK_CONTROL,
 )
-from controller.pipeline.router_view import RealmView, UplinkView
+from controller.pipeline.router_view import RealmView, Router, UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.pipeline.view import NetworkView, broadcasts_of
 from controller.policy.tracking import REALM_ZONE
@@ -72,6 +75,7 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
         why = "connections in and out of this network are tracked in the zone of all routed networks"
         yield emit("network", (here, fields.is_it), _look_up(emit, REALM_ZONE), origin=view.origin, why=why)
     if view.router is not None:
+        yield from _asked_elsewhere(emit, view, view.router)
         broadcasts = ((ETH_TYPE(IPV4), IPV4_DST(address)) for address in broadcasts_of(view.network))
         for local in (*_FOR_MANY, *broadcasts):
             why = "broadcast and multicast stay in the network, and so does what is known of them"
@@ -80,6 +84,18 @@ def _network(emit: Emit, view: NetworkView) -> Iterator[Flow]:
             link = (here, ETH_TYPE(IPV6), field(IPV6_LINK_LOCAL, IPV6_LINK_LOCAL_MASK))
             why = "link-local addresses mean something in their network only"
             yield emit("local", link, own, origin=view.origin, why=why)
+
+
+def _asked_elsewhere(emit: Emit, view: NetworkView, router: Router) -> Iterator[Flow]:
+    """Members that use outside addresses, from here or from other hosts."""
+    for address in router.elsewhere:
+        fields, value = fields_of(address), int(address)
+        to_it = (ETH_DST(router.mac.value), fields.destination(value))
+        from_it = (ETH_SRC(router.mac.value), fields.source(value))
+        for way in (to_it, from_it):
+            why = "who this is with is known on the host that has the uplink, and rules are asked there"
+            match = (NETWORK(view.network.number), fields.is_it, *way)
+            yield emit("past", match, goto="spread", origin=view.origin, why=why)
 
 
 def _uplink(emit: Emit, view: UplinkView) -> Iterator[Flow]:
@@ -103,9 +119,12 @@ TRACK = Stage(
     matches=frozenset(
         {
             ADMITTED.field,
+            ETH_DST,
+            ETH_SRC,
             ETH_TYPE,
             ICMPV6_TYPE,
             IPV4_DST,
+            IPV4_SRC,
             IPV6_DST,
             IPV6_SRC,
             IP_PROTO,

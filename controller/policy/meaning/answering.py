@@ -36,13 +36,18 @@ def answer(here: Here, frame: Packet) -> Packet | None:
         owner = here.owner(frame.get("arp_tpa"), 4)
         if owner and owner.mac:
             return told_by_arp(frame, owner.mac.value)
-    if is_answerable_solicitation(frame) and here.is_gateway(frame.get("nd_target"), 6) and here.advertises:
+    if asks_gateway(here, frame) and here.advertises:
         return advertised(frame, here.router_mac, BY_ROUTER)
     if asks_neighbor(frame):
         owner = here.owner(frame.get("nd_target"), 6)
         if owner and owner.mac and here.advertises:
             return advertised(frame, owner.mac.value)
     return _echoed(here, frame) if here.network.routed and frame.eth_dst == here.router_mac else None
+
+
+def asks_gateway(here: Here, frame: Packet) -> bool:
+    """Whether somebody with an address asks for the router's MAC, of all or of the router alone."""
+    return is_solicitation(frame) and frame.get("ipv6_src") != 0 and here.is_gateway(frame.get("nd_target"), 6)
 
 
 def is_arp_request(frame: Packet) -> bool:
@@ -76,15 +81,18 @@ def asks_neighbor(frame: Packet) -> bool:
 
 
 def advertised(solicitation: Packet, mac: int, flags: int = SOLICITED_OVERRIDE) -> Packet:
-    """The advertisement to the asker: what is asked for is at this MAC."""
+    """The advertisement to the asker: what is asked for is at this MAC; said in the option that was in the question."""
     asked, asker = solicitation.get("nd_target"), solicitation.get("ipv6_src")
     told = solicitation.with_(eth_src=mac, eth_dst=solicitation.eth_src, ipv6_src=asked, ipv6_dst=asker)
     told = told.with_(icmpv6_type=ADVERT, nd_reserved=flags)
-    return told.with_(nd_options_type=TLL_OPTION, nd_tll=mac)
+    return told.with_(nd_options_type=TLL_OPTION, nd_tll=mac) if solicitation.get("nd_options_type") else told
 
 
 def _echoed(here: Here, frame: Packet) -> Packet | None:
     """The answer of the gateway to an echo request."""
+    version = 4 if frame.eth_type == ETH_IPV4 else 6
+    if here.owner(frame.get("ip_src" if version == 4 else "ipv6_src"), version) is None:
+        return None  # from behind a member that is a router of its own
     turned = frame.with_(eth_src=frame.eth_dst, eth_dst=frame.eth_src)
     if frame.eth_type == ETH_IPV4 and frame.get("nw_proto") == ICMP:
         is_request = (frame.get("icmp_type"), frame.get("icmp_code")) == (_ECHO_REQUEST, 0)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from controller.flow.fields import Punt
 from controller.flow.packet import Packet, is_icmp_error
 from controller.policy.firewall import Decision
-from controller.policy.meaning.connections import is_ip, is_link_scoped, target_of, tuple_of
+from controller.policy.meaning.connections import is_ip, is_link_scoped, source_of, target_of, tuple_of
 from controller.policy.meaning.forwarding import form, refuse_target
 from controller.policy.meaning.here import Here
-from controller.policy.meaning.known import ROUTED, Connection, Known
-from controller.policy.meaning.rules import Decided, decide, is_group_address, parties
+from controller.policy.meaning.known import ROUTED, Connection, Known, Realm
+from controller.policy.meaning.rules import Decided, decide, is_group_address, is_link_local, party
 from controller.policy.meaning.tracking import tracked_networks
 from controller.policy.model import Endpoint, Network, Policy
 
@@ -67,7 +67,7 @@ class Course:
         """Whether the packet may go on in a network, by the connection that it belongs to."""
         if network.name not in tracked_networks(self.policy) or not is_ip(packet) or is_link_scoped(packet):
             return True
-        realm = ROUTED if network.routed else network.name
+        realm = self.realm(network, packet)
         seen, connections = tuple_of(packet), self.known.connections
         is_error = is_icmp_error(packet.get)
         is_answer = seen is not None and (realm, seen.reversed()) in connections and (realm, seen) not in connections
@@ -79,27 +79,41 @@ class Course:
         if connection is not None and is_answer and not is_error:
             connection = Connection(connection.keep, answered=True)
             self.known = self.known.with_connection(realm, opened, connection)
-        if connection is not None and connection.keep and (connection.answered or is_error):
+        is_established = connection is not None and connection.answered
+        if connection is not None and connection.keep and (is_established or is_error):
             return True
-        decided = decide(self.policy, opened, *parties(self.policy, network, opened))
+        here, is_local = self.here(network), realm != ROUTED
+        ends = (party(here, end, is_local=is_local) for end in (opened.source, opened.target))
+        decided = decide(self.policy, opened, *ends)
         if decided.decision is not Decision.ALLOW:
             self._refuse(network, packet, decided)
-        elif not is_error and not (connection is not None and connection.answered):
+        elif not is_error and not is_established:
             self.known = self.known.with_connection(realm, opened, Connection(decided.keep))
-        for rule in decided.logged:
-            self.tell(Punt.LOG, rule, packet)
+        if not is_error and not is_established:
+            for rule in decided.logged:
+                self.tell(Punt.LOG, rule, packet)
         return decided.decision is Decision.ALLOW
+
+    def realm(self, network: Network, packet: Packet) -> Realm:
+        """Where its connection is told from others: by its addresses, whatever MAC it is sent to.
+
+        What is for many, or for the link, is so in its network.
+        """
+        is_local = is_group_address(target_of(packet), network)
+        is_local = is_local or any(is_link_local(end) for end in (source_of(packet), target_of(packet)))
+        return ROUTED if network.routed and not is_local else network.name
 
     def _refuse(self, network: Network, packet: Packet, decided: Decided) -> None:
         by = f"rule {decided.rule}" if decided.rule else "what holds where no rule decides"
         self.drop(network.name, f"{by} says {decided.decision.value}")
         # RFC 1122 section 3.2.2: no errors about errors, nor about what was sent to many.
-        is_told = not is_icmp_error(packet.get) and not is_group_address(target_of(packet), network)
+        is_many = packet.is_multicast or is_group_address(target_of(packet), network)
+        is_told = not is_icmp_error(packet.get) and not is_many
         if decided.decision is Decision.REJECT and is_told:
             self.tell(Punt.REJECT, decided.rule, packet)
 
     def is_answer(self, network: Network, packet: Packet) -> bool:
         """Whether a packet that was admitted goes back to the one who opened its connection."""
-        realm = ROUTED if network.routed else network.name
+        realm = self.realm(network, packet)
         seen = tuple_of(packet)
         return seen is not None and (realm, seen) not in self.known.connections

@@ -16,7 +16,7 @@ _ALL_ONES_IPV4: Final = 0xFFFFFFFF
 
 
 def forward(here: Here, sender: Endpoint, frame: Packet) -> tuple[list[Endpoint], str]:
-    """The members it goes to, by what earlier frames have taught."""
+    """The members it goes to, by what earlier frames have taught; for one MAC its sender may be among them."""
     others = [member for member in here.members if member is not sender]
     is_open = here.network.members is Members.OPEN
     if frame.is_multicast:
@@ -35,8 +35,7 @@ def forward(here: Here, sender: Endpoint, frame: Packet) -> tuple[list[Endpoint]
         learners = [member for member in here.members if member.mac is None]
         port = here.learned.get((here.network.name, Mac(frame.eth_dst)))
         targets = [m for m in learners if here.bindings[m.name] == port] if port is not None else learners
-    kept = [target for target in targets if target is not sender]
-    return kept, "" if kept else "the destination is where the frame came from"
+    return targets, ""
 
 
 def refuse_target(here: Here, target: Endpoint, frame: Packet) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Network
 from typing import Final
 
 from controller.policy.meaning.known import Learned
 from controller.policy.model import Address, Cidr, Endpoint, Network, Policy, ips_in
 
-_TO_ALL: Final = IPv4Address("255.255.255.255")
+_THIS_NETWORK: Final = IPv4Network("0.0.0.0/8")
+_RESERVED: Final = IPv4Network("240.0.0.0/4")
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,14 @@ class Here:
     def is_beyond(self, member: Endpoint, address: Address) -> bool:
         """Whether an address is reached through a member that is a router of its own.
 
-        Not if it is of a network that the member is in or of another member there, for the link only, or for many.
+        Not if it is of a network that the member is in or of another member there, or no address of a host at all.
         """
         networks = [self.policy.networks[name] for name in member.networks]
         return (
             is_in(address, member.routes)
             and not any(is_in(address, network.cidrs) for network in networks)
             and not any(address in ips_in(one, n) for n in networks for one in self.policy.members[n.name])
-            and not (address.is_multicast or address.is_unspecified or address == _TO_ALL)
-            and not (address.version == 6 and address.is_link_local)
+            and is_of_host(address)
         )
 
     @property
@@ -69,6 +69,13 @@ def addresses(endpoint: Endpoint, network: Network, version: int) -> frozenset[i
     if version == 6 and declared and endpoint.mac:
         return declared | {int(endpoint.mac.link_local)}
     return declared
+
+
+def is_of_host(address: Address) -> bool:
+    """Whether some host beyond the link may have it (RFC 6890): a unicast address that means the same everywhere."""
+    if address.is_unspecified or address.is_loopback or address.is_multicast:
+        return False
+    return not (address in _THIS_NETWORK or address in _RESERVED if address.version == 4 else address.is_link_local)
 
 
 def is_group(ipv6: int) -> bool:

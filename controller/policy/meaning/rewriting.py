@@ -126,7 +126,7 @@ def led_out(known: Known, packet: Packet) -> Packet | None:
     if seen is None:
         return None
     for opened, became in known.leads.items():
-        if became.reversed() == seen:
+        if became.reversed() == seen != became:
             return rewritten(packet, opened.reversed())
     return rewritten(packet, known.stands[seen]) if seen in known.stands else None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
 from controller.flow.fields import Punt
 from controller.flow.packet import Packet, is_icmp_error
 from controller.policy.meaning.connections import is_ip, is_link_scoped, source_of, target_of
 from controller.policy.meaning.course import Course
-from controller.policy.meaning.here import Here, addresses, is_in
+from controller.policy.meaning.here import Here, addresses
 from controller.policy.meaning.rewriting import led_in, led_out, sources, stateless_source, stood_for
 from controller.policy.meaning.rules import is_link_local, routed_member
 from controller.policy.meaning.uplinks import first_address, is_outside_address, next_hop
@@ -33,17 +36,10 @@ def refuse_route(packet: Packet) -> str:
 
 def route_from_member(course: Course, here: Here, sender: Endpoint, frame: Packet) -> None:
     """A frame that a member sent to the router's MAC."""
-    policy, network = course.policy, here.network
     reason = refuse_route(frame) or _refuse_from_member(here, sender, frame)
     if reason:
-        return course.drop(network.name, reason)
-    uplink = next((u for u in policy.uplinks.values() if is_outside_address(policy, u, target_of(frame))), None)
-    if uplink is not None:
-        return _hairpin(course, here, uplink, frame)
-    found = routed_member(policy, target_of(frame))
-    if found is not None and found[0].name in course.bindings:
-        return _to_member(course, here.network.name, found, frame)
-    return _to_outside(course, here, frame)
+        return course.drop(here.network.name, reason)
+    return _route(course, _Way(here.network.name, frame, frame, here.network), None)
 
 
 def _refuse_from_member(here: Here, sender: Endpoint, frame: Packet) -> str:
@@ -52,51 +48,90 @@ def _refuse_from_member(here: Here, sender: Endpoint, frame: Packet) -> str:
         return f"the router takes from {sender.name} only what is its own"
     if here.is_gateway(int(target), target.version):
         return "the router answers echo requests and nothing else"
-    if any(target in network.gateways for network in here.policy.networks.values()):
-        return "it is the router's address in another network"
     return ""
 
 
 def route_from_outside(course: Course, uplink: Uplink, frame: Packet) -> None:
     """An IP packet from outside to the uplink's MAC, with a source that may be there."""
-    packet, course.known = led_in(course.policy, course.known, uplink, frame)
-    is_led = target_of(packet) != target_of(frame)
-    known = [n for n in course.policy.networks.values() if n.mode is Mode.ROUTED and n.uplink == uplink.name]
-    if not is_led and not any(is_in(target_of(packet), network.cidrs) for network in known):
-        return course.drop(uplink.name, "nothing leads from here to this address")
-    if not _counts_down(course, uplink.name, packet, frame):
-        return None
-    found = routed_member(course.policy, target_of(packet))
-    if found is None or found[0].name not in course.bindings:
-        return course.drop(uplink.name, "it is for no member that is there")
-    if not is_led and found[1] not in known:
-        return course.drop(uplink.name, f"nothing leads from here to an address in {found[1].name}")
-    return _to_member(course, uplink.name, found, packet, sent=frame)
+    _route(course, _Way(uplink.name, frame, frame), uplink)
 
 
-def _to_member(
-    course: Course,
-    came_from: str,
-    found: tuple[Endpoint, Network],
-    packet: Packet,
-    *,
-    sent: Packet | None = None,
-    hairpin: Uplink | None = None,
-) -> None:
-    """came_from: a network or an uplink. sent: the packet as its sender sent it, where it is another one already.
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """came_from: a network or an uplink; network: that network. sent: the packet as its sender sent it.
 
-    hairpin: whose outside address it was sent to from inside.
+    packet: what it is by now. asked: the uplink whose outside address it was sent to.
     """
+
+    came_from: str
+    sent: Packet
+    packet: Packet
+    network: Network | None = None
+    asked: Uplink | None = None
+
+    @property
+    def is_led(self) -> bool:
+        return target_of(self.packet) != target_of(self.sent)
+
+
+def _route(course: Course, way: _Way, outside: Uplink | None) -> None:
+    """outside: the uplink that it came in by; None: from a member."""
+    networks = course.policy.networks.values()
+    if outside is None or asked(course, target_of(way.packet)) == outside:
+        way = _led(course, way)
+    target = target_of(way.packet)
+    if asked(course, target) is not None or any(target in network.gateways for network in networks):
+        return course.drop(way.came_from, "it is the router's own address, and leads nowhere")
+    shown = None if outside is None or way.is_led else [n for n in networks if _is_known_outside(n, outside)]
+    if shown is not None and not _is_inside(shown, target):
+        return course.drop(way.came_from, "nothing leads from here to this address")
+    if not _counts_down(course, way):
+        return None
+    found = routed_member(course.policy, course.bindings, target)
+    if found is not None and (shown is None or found[1] in shown):
+        return _to_member(course, way, found)
+    if way.network is None:
+        return course.drop(way.came_from, "nobody whom the outside may reach has the address")
+    if _is_inside(networks, target):
+        return _unreachable(course, way, "it is an address of a network, and of nobody who is there")
+    return _to_outside(course, way, way.network)
+
+
+def asked(course: Course, address: Address) -> Uplink | None:
+    """The uplink here whose outside address it is, so that it is asked where that leads."""
+    here = (course.policy.uplinks[name] for name in course.uplinks)
+    return next((uplink for uplink in here if is_outside_address(course.policy, uplink, address)), None)
+
+
+def _led(course: Course, way: _Way) -> _Way:
+    """Where an outside address leads, whoever sends to it."""
+    uplink = asked(course, target_of(way.packet))
+    if uplink is None:
+        return way
+    packet, course.known = led_in(course.policy, course.known, uplink, way.packet)
+    return replace(way, packet=packet, asked=uplink)
+
+
+def _is_known_outside(network: Network, uplink: Uplink) -> bool:
+    """Whether the world behind an uplink may send to members under their own addresses."""
+    return network.mode is Mode.ROUTED and network.uplink == uplink.name
+
+
+def _is_inside(networks: Iterable[Network], address: Address) -> bool:
+    cidrs = (cidr for network in networks if network.routed for cidr in network.cidrs)
+    return any(address in cidr for cidr in cidrs if cidr.version == address.version)
+
+
+def _to_member(course: Course, way: _Way, found: tuple[Endpoint, Network]) -> None:
     member, network = found
-    if not _counts_down(course, came_from, packet, sent or packet):
-        return
-    on = _counted(packet).with_(eth_src=course.policy.defaults.router_mac.value, eth_dst=_mac_of(member))
+    router_mac = course.policy.defaults.router_mac.value
+    on = _counted(way.packet).with_(eth_src=router_mac, eth_dst=_mac_of(member))
     if not course.admit(network, on):
         return
-    if hairpin is not None:
-        there = _hairpinned(course, hairpin, network, on)
+    if way.network is not None and way.asked is not None:
+        there = _hairpinned(course, way.asked, network, on)
         if there is None:
-            return course.drop(came_from, "no outside address is free for it")
+            return course.drop(way.came_from, "no outside address is free for it")
         on = there
     course.hand(course.here(network), member, on)
 
@@ -107,16 +142,6 @@ def _mac_of(member: Endpoint) -> int:
 
 
 # To outside addresses, from inside
-
-
-def _hairpin(course: Course, here: Here, uplink: Uplink, frame: Packet) -> None:
-    if uplink.name not in course.uplinks:
-        return course.drop(here.network.name, f"uplink {uplink.name} is on no port")
-    packet, course.known = led_in(course.policy, course.known, uplink, frame)
-    found = routed_member(course.policy, target_of(packet))
-    if target_of(packet) == target_of(frame) or found is None or found[0].name not in course.bindings:
-        return course.drop(here.network.name, "the outside address leads nowhere")
-    return _to_member(course, here.network.name, found, packet, sent=frame, hairpin=uplink)
 
 
 def _hairpinned(course: Course, uplink: Uplink, network: Network, packet: Packet) -> Packet | None:
@@ -137,22 +162,16 @@ def _hairpinned(course: Course, uplink: Uplink, network: Network, packet: Packet
 # To the outside
 
 
-def _to_outside(course: Course, here: Here, frame: Packet) -> None:
-    policy, network = course.policy, here.network
-    if not _counts_down(course, network.name, frame, frame):
-        return None
-    if any(is_in(target_of(frame), each.cidrs) for each in policy.networks.values() if each.routed):
-        return _unreachable(course, here, frame, "no member that is there has the address, and it is one of a network")
-    if network.uplink is None:
-        return _unreachable(course, here, frame, "nobody has the address, and there is no uplink")
+def _to_outside(course: Course, way: _Way, network: Network) -> None:
+    policy, packet = course.policy, way.packet
+    if network.uplink is None or network.uplink not in course.uplinks:
+        return _unreachable(course, way, "nobody has the address, and no uplink is here")
     uplink = policy.uplinks[network.uplink]
-    if uplink.name not in course.uplinks:
-        return _unreachable(course, here, frame, f"uplink {uplink.name} is on no port")
-    hop = next_hop(uplink, target_of(frame))
+    hop = next_hop(uplink, target_of(packet))
     if hop is None:
-        return _unreachable(course, here, frame, f"uplink {uplink.name} has no route to it")
+        return _unreachable(course, way, f"uplink {uplink.name} has no route to it")
     mac = uplink.mac or policy.defaults.router_mac
-    packet = _counted(frame).with_(eth_src=mac.value)
+    packet = _counted(packet).with_(eth_src=mac.value)
     if not course.admit(network, packet):
         return None
     named = _under_outside_name(course, uplink, network, packet)
@@ -182,7 +201,8 @@ def _under_outside_name(course: Course, uplink: Uplink, network: Network, packet
 def _to_hop(course: Course, uplink: Uplink, hop: Address, packet: Packet) -> None:
     mac = course.known.neighbors.get((uplink.name, hop))
     if mac is None:
-        course.tell(Punt.RESOLVE, "", packet)
+        is_router = any(route.via == hop for route in uplink.routes)
+        course.tell(Punt.RESOLVE_ROUTER if is_router else Punt.RESOLVE, "", packet)
         return course.drop(uplink.name, f"the MAC of {hop} is not known yet")
     course.deliveries.add((course.uplinks[uplink.name], packet.with_(eth_dst=mac.value)))
     return None
@@ -191,19 +211,19 @@ def _to_hop(course: Course, uplink: Uplink, hop: Address, packet: Packet) -> Non
 # What the sender is told
 
 
-def _unreachable(course: Course, here: Here, frame: Packet, reason: str) -> None:
-    course.drop(here.network.name, reason)
-    if not is_icmp_error(frame.get):
-        course.tell(Punt.UNREACHABLE, "", frame)
+def _unreachable(course: Course, way: _Way, reason: str) -> None:
+    course.drop(way.came_from, reason)
+    if not is_icmp_error(way.sent.get):
+        course.tell(Punt.UNREACHABLE, "", way.sent)
 
 
-def _counts_down(course: Course, place: str, packet: Packet, sent: Packet) -> bool:
+def _counts_down(course: Course, way: _Way) -> bool:
     """Whether it has a hop left. A packet that does not say how many has enough."""
-    if packet.get("nw_ttl") != 1:
+    if way.sent.get("nw_ttl") != 1:
         return True
-    course.drop(place, "it has come too many hops")
-    if not is_icmp_error(packet.get):
-        course.tell(Punt.TTL_EXCEEDED, "", sent)
+    course.drop(way.came_from, "it has come too many hops")
+    if not is_icmp_error(way.sent.get):
+        course.tell(Punt.TTL_EXCEEDED, "", way.sent)
     return False
 
 

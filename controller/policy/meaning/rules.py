@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Container, Set
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
@@ -11,7 +11,7 @@ from controller.flow.packet import ICMP, ICMPV6
 from controller.policy.firewall import Action, Decision, Group, OnChange, Peers, PortRange, Rule, Service
 from controller.policy.meaning.connections import FiveTuple
 from controller.policy.meaning.grouping import with_holders
-from controller.policy.meaning.here import addresses
+from controller.policy.meaning.here import Here
 from controller.policy.meaning.rewriting import is_led_to
 from controller.policy.model import OUTSIDE, Address, Endpoint, Mode, Network, Policy, ips_in
 
@@ -52,34 +52,28 @@ def is_link_local(address: Address) -> bool:
     return address.version == 6 and address.is_link_local
 
 
-def routed_member(policy: Policy, address: Address) -> tuple[Endpoint, Network] | None:
-    """The member of a network with a router that is declared to have this address; it is the only one."""
+def routed_member(policy: Policy, present: Container[str], address: Address) -> tuple[Endpoint, Network] | None:
+    """The member of a network with a router that is declared to have this address, if it is there; no other has it."""
     for network in policy.networks.values():
         if network.routed and not is_link_local(address):
             for member in policy.members[network.name]:
-                if member.mac is not None and address in ips_in(member, network):
+                if member.name in present and address in ips_in(member, network):
                     return member, network
     return None
 
 
-def party(policy: Policy, network: Network, address: Address) -> Party:
-    """Whose address it is, in a packet that is in this network."""
+def party(here: Here, address: Address, *, is_local: bool) -> Party:
+    """Whose address it is, in a packet that is in this network. is_local: the packet is for nowhere else.
+
+    Who has no address yet (0.0.0.0, ::) is somebody in the network.
+    """
+    network = here.network
     if is_group_address(address, network):
         return Party(network.name, None, address)
-    if network.routed and not is_link_local(address):
-        found = routed_member(policy, address)
+    if not is_local:
+        found = routed_member(here.policy, here.bindings, address)
         return Party(None, None, address) if found is None else Party(found[1].name, found[0], address)
-    declared = (m for m in policy.members[network.name] if m.mac is not None)
-    owner = next((m for m in declared if int(address) in addresses(m, network, address.version)), None)
-    return Party(network.name, owner, address)
-
-
-def parties(policy: Policy, network: Network, opened: FiveTuple) -> tuple[Party, Party]:
-    """Who opened a connection, and to whom. Who has no address yet (0.0.0.0, ::) is somebody in the network."""
-    target = party(policy, network, opened.target)
-    if opened.source.is_unspecified:
-        return Party(network.name, None, opened.source), target
-    return party(policy, network, opened.source), target
+    return Party(network.name, here.owner(int(address), address.version), address)
 
 
 # Who is meant

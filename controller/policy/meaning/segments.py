@@ -20,7 +20,9 @@ from controller.policy.meaning.answering import (
 )
 from controller.policy.meaning.connections import is_ip, source_of
 from controller.policy.meaning.course import Course
-from controller.policy.meaning.router import refuse_route, route_from_outside
+from controller.policy.meaning.here import is_of_host
+from controller.policy.meaning.router import asked, refuse_route, route_from_outside
+from controller.policy.meaning.speaking import is_reserved
 from controller.policy.meaning.uplinks import is_outside_address, longest_prefix
 from controller.policy.model import Address, Uplink
 
@@ -34,6 +36,8 @@ def hear(course: Course, uplink: Uplink, frame: Packet) -> None:
     reason = _refuse(course, uplink, frame)
     if reason:
         course.drop(uplink.name, reason)
+    elif is_ip(frame) and asked(course, source_of(frame)) is not None:
+        course.drop(uplink.name, "the source is the router's own address")
     elif frame.eth_type == ETH_ARP or _is_discovery(frame):
         _hear_neighbor(course, uplink, frame, mac)
     elif frame.eth_dst != mac:
@@ -47,6 +51,8 @@ def hear(course: Course, uplink: Uplink, frame: Packet) -> None:
 def _refuse(course: Course, uplink: Uplink, frame: Packet) -> str:
     if frame.tags:
         return "nothing outside has a tag"
+    if is_reserved(frame.eth_dst):
+        return "the destination is reserved for the link (IEEE 802.1Q table 8-1)"
     if frame.eth_src >> 40 & 1 or not frame.eth_src:
         return "the source is no unicast address"
     return "" if frame.eth_type == ETH_ARP or is_ip(frame) else f"ethertype {frame.eth_type:#06x} does not pass"
@@ -54,12 +60,14 @@ def _refuse(course: Course, uplink: Uplink, frame: Packet) -> str:
 
 def _refuse_source(course: Course, uplink: Uplink, source: Address) -> str:
     """Why nobody behind this uplink may have this address; "" if somebody may."""
-    if source.is_unspecified or source.is_multicast or source == IPv4Address("255.255.255.255"):
-        return "the source is no unicast address"
+    if not is_of_host(source):
+        return "the source is no address of a host"
     for network in course.policy.networks.values():
         if any(source in cidr for cidr in network.cidrs if cidr.version == source.version):
             return f"the source is an address of {network.name}"
     longest = {name: longest_prefix(other, source) for name, other in course.policy.uplinks.items()}
+    if longest[uplink.name] < 0:
+        return f"nothing leads to the source by uplink {uplink.name}"
     nearer = next((name for name, length in longest.items() if length > longest[uplink.name]), None)
     return f"the source is behind uplink {nearer}" if nearer else ""
 
@@ -78,14 +86,15 @@ def _hear_neighbor(course: Course, uplink: Uplink, frame: Packet, mac: int) -> N
         return course.drop(uplink.name, "this is no ARP request or reply about Ethernet and IPv4")
     if _is_discovery(frame) and frame.get("nw_ttl") not in (0, _ON_THE_LINK):
         return course.drop(uplink.name, "it comes from beyond the segment")
-    if frame.get("arp_sha") >> 40 & 1 or (frame.eth_type == ETH_ARP and not frame.get("arp_sha")):
-        return course.drop(uplink.name, "nobody has this MAC")
-    if (frame.get("nd_sll") | frame.get("nd_tll")) >> 40 & 1:
-        return course.drop(uplink.name, "nobody has this MAC")
-    said = _said(frame)
-    if said is not None and any(said[0] in attached.network for attached in uplink.addresses):
-        course.known = course.known.with_neighbor(uplink.name, *said)
-        course.tell(Punt.NEIGHBOR, "", frame)
+    address, said_mac = _said(frame)
+    if not said_mac:
+        return course.drop(uplink.name, "it names no MAC of a neighbor")
+    if _is_answered(course, uplink, address):
+        return course.drop(uplink.name, "it claims the router's own address")
+    if any(address in attached.network for attached in uplink.addresses):
+        course.known = course.known.with_neighbor(uplink.name, address, Mac(said_mac))
+        if frame.get("arp_op") == ARP_REPLY or frame.get("icmpv6_type") == ADVERT:
+            course.tell(Punt.NEIGHBOR, "", frame)
     told = _answer(course, uplink, frame, mac)
     if told is None:
         return course.drop(uplink.name, "it asks nothing that the switch answers")
@@ -93,8 +102,8 @@ def _hear_neighbor(course: Course, uplink: Uplink, frame: Packet, mac: int) -> N
     return None
 
 
-def _said(frame: Packet) -> tuple[Address, Mac] | None:
-    """The address that a neighbor says it has, and its MAC."""
+def _said(frame: Packet) -> tuple[Address, int]:
+    """The address that a neighbor says it has, and its MAC; 0: it names none, or one of several."""
     address: Address
     if frame.eth_type == ETH_ARP:
         address, mac = IPv4Address(frame.get("arp_spa")), frame.get("arp_sha")
@@ -102,18 +111,21 @@ def _said(frame: Packet) -> tuple[Address, Mac] | None:
         address, mac = IPv6Address(frame.get("ipv6_src")), frame.get("nd_sll")
     else:
         address, mac = IPv6Address(frame.get("nd_target")), frame.get("nd_tll")
-    return None if not mac or mac >> 40 & 1 or address.is_unspecified else (address, Mac(mac))
+    return address, 0 if mac >> 40 & 1 else mac
+
+
+def _is_answered(course: Course, uplink: Uplink, address: Address) -> bool:
+    """Whether the router answers for it on the uplink's segments."""
+    on_segment = any(address in attached.network for attached in uplink.addresses)
+    return on_segment and is_outside_address(course.policy, uplink, address)
 
 
 def _answer(course: Course, uplink: Uplink, frame: Packet, mac: int) -> Packet | None:
     """To whoever asks for an outside address on one of the segments."""
-    if is_arp_request(frame) and frame.get("arp_spa") != frame.get("arp_tpa"):
-        asked: Address = IPv4Address(frame.get("arp_tpa"))
-        told = told_by_arp(frame, mac)
-    elif is_answerable_solicitation(frame) and course.advertises:
-        asked = IPv6Address(frame.get("nd_target"))
-        told = advertised(frame, mac, BY_ROUTER)
-    else:
-        return None
-    on_segment = any(asked in attached.network for attached in uplink.addresses)
-    return told if on_segment and is_outside_address(course.policy, uplink, asked) else None
+    if is_arp_request(frame) and _is_answered(course, uplink, IPv4Address(frame.get("arp_tpa"))):
+        return told_by_arp(frame, mac)
+    if is_answerable_solicitation(frame) and _is_answered(course, uplink, IPv6Address(frame.get("nd_target"))):
+        if course.advertises:
+            return advertised(frame, mac, BY_ROUTER)
+        course.tell(Punt.SOLICITATION, "", frame)
+    return None

@@ -16,9 +16,14 @@ _REDIRECT: Final = 137
 _DHCP: Final = {"ip_src": 0, "ip_dst": 0xFFFFFFFF, "nw_proto": UDP, "udp_src": 68, "udp_dst": 67}
 
 
+def is_reserved(eth_dst: int) -> bool:
+    """Whether bridges keep it to themselves: 01:80:c2:00:00:00 to :0f."""
+    return eth_dst >> 4 == 0x0180C200000
+
+
 def refuse_macs(here: Here, sender: Endpoint, frame: Packet) -> str:
     """Why the sender may not send from this MAC or to that one; "" if it may, as far as there is room to learn."""
-    if frame.eth_dst >> 4 == 0x0180C200000:
+    if is_reserved(frame.eth_dst):
         return "the destination is reserved for the link (IEEE 802.1Q table 8-1)"
     if frame.eth_src >> 40 & 1 or not frame.eth_src:
         return "the source is no unicast address"

@@ -7,15 +7,17 @@ router's way instead of the fifth, and one from an uplink's port takes that way 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from controller.flow.fields import Punt
 from controller.flow.packet import Packet
 from controller.mac import Mac
-from controller.policy.meaning.answering import answer
+from controller.policy.meaning.answering import answer, asks_gateway
 from controller.policy.meaning.course import Course, Punted
-from controller.policy.meaning.forwarding import forward
+from controller.policy.meaning.forwarding import forward, refuse_target
+from controller.policy.meaning.here import Here
 from controller.policy.meaning.known import NOTHING_KNOWN, Known
 from controller.policy.meaning.router import is_for_router, route_from_member
 from controller.policy.meaning.segments import hear
@@ -101,6 +103,9 @@ def _judge_in(course: Course, network: Network, sender: Endpoint, frame: Packet)
     reason = reason or refuse_source(here, sender, frame)
     if reason:
         return course.drop(network.name, reason)
+    if asks_gateway(here, frame) and not here.advertises:
+        course.tell(Punt.SOLICITATION, "", frame)
+        return course.drop(network.name, "the switch cannot answer, and the controller does")
     told = answer(here, frame)
     if told is not None:
         return course.hand(here, sender, told)
@@ -109,7 +114,26 @@ def _judge_in(course: Course, network: Network, sender: Endpoint, frame: Packet)
     targets, reason = forward(here, sender, frame)
     if reason:
         return course.drop(network.name, reason)
-    if targets and course.admit(network, frame):
+    if course.admit(network, frame):
         for target in targets:
-            course.hand(here, target, frame)
+            if target is not sender and not _is_second(here, sender, target, frame):
+                course.hand(here, target, frame)
+            elif target is sender and not frame.is_multicast:
+                course.drop(network.name, "the destination is where the frame came from")
     return None
+
+
+def _is_second(here: Here, sender: Endpoint, target: Endpoint, frame: Packet) -> bool:
+    """Whether two untagged shared members meet with this frame in another network before this one, which decides."""
+    if not (_is_everywhere(sender) and _is_everywhere(target)):
+        return False
+    before = [here.policy.networks[name] for name in sender.networks if name in target.networks]
+    return any(
+        not (refuse_source(there, sender, frame) or refuse_target(there, target, frame))
+        for there in (replace(here, network=network) for network in before if network.number < here.network.number)
+    )
+
+
+def _is_everywhere(member: Endpoint) -> bool:
+    """Whether what it sends goes into several networks at once."""
+    return member.shared and member.attach is Attach.UNTAGGED
