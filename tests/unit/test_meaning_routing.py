@@ -24,6 +24,7 @@ from tests.unit.meaning_world import (
     Play,
     address,
     between,
+    endpoint,
     error,
     eth,
     from_outside,
@@ -577,3 +578,11 @@ def test_an_outside_address_that_leads_nowhere_is_not_there() -> None:
         assert play.told == set()
         assert play.send("lan1", ping("lan1", target)) == set()
     assert play.known == NEIGHBORS
+
+
+def test_a_forward_of_one_ip_version_lets_nothing_of_the_other_in() -> None:
+    policy = world(rewrites=(Forward("pf", "dmz", p.UDP, 8001, (Target("web1", 80),), ip_address("2001:db8:ff::9")),))
+    router = endpoint("web2", "dmz", 5, "10.3.0.2", "203.0.113.0/24")
+    policy = replace(policy, endpoints={**policy.endpoints, "web2": router})
+    asked = between("web2", "web1", (1000, 80)).with_(ip_src=ip("203.0.113.5"))
+    assert Play(policy).send("web2", asked) == set()

@@ -91,8 +91,7 @@ def _is_forwarded(policy: Policy, uplink: Uplink, forward: Forward, opened: Five
         return False
     if forward.address is not None:
         return forward.address == opened.target
-    has_version = all(_member_address(policy, forward.network, t, opened.version) for t in forward.targets)
-    return has_version and first_address(uplink, opened.version) == opened.target
+    return _have_version(policy, forward, opened.version) and first_address(uplink, opened.version) == opened.target
 
 
 def is_led_to(policy: Policy, network: str, opened: FiveTuple) -> bool:
@@ -101,15 +100,27 @@ def is_led_to(policy: Policy, network: str, opened: FiveTuple) -> bool:
         if rewrite.network != network:
             continue
         match rewrite:
-            case Forward():
+            case Forward() if opened.version in _versions(policy, rewrite):
                 targets = [target for target in rewrite.targets if _ends_at(rewrite, target, opened)]
-            case OneToOne():
+            case OneToOne() if opened.version == rewrite.address.version:
                 targets = [rewrite.target]
             case _:
                 continue
         if any(_member_address(policy, network, t, opened.version) == opened.target for t in targets):
             return True
     return False
+
+
+def _versions(policy: Policy, forward: Forward) -> set[int]:
+    """The IP versions that a forward is about."""
+    if forward.address is not None:
+        return {forward.address.version}
+    uplink = policy.uplinks[policy.networks[forward.network].uplink or ""]
+    return {v for v in (4, 6) if first_address(uplink, v) is not None and _have_version(policy, forward, v)}
+
+
+def _have_version(policy: Policy, forward: Forward, version: int) -> bool:
+    return all(_member_address(policy, forward.network, target, version) for target in forward.targets)
 
 
 def _ends_at(forward: Forward, target: Target, opened: FiveTuple) -> bool:
