@@ -67,25 +67,22 @@ class Both:
         where = {"uplinks": world.uplinks, "advertises": self.advertises}
         return judge(world.policy, world.bindings, port, frame, self.known, **where)  # type: ignore[arg-type]
 
-    def does(self, arrival: Arrival) -> Result:
+    def does(self, arrival: Arrival) -> Result | None:
+        """None: all addresses and ports of a translation are taken, which datapaths treat as they like."""
         port, frame = arrival
-        return evaluate(self.tables, port, frame, self.learned, connections=self.connections)
+        try:
+            return evaluate(self.tables, port, frame, self.learned, connections=self.connections)
+        except EvaluationError as error:
+            if "no free address or port" not in str(error):
+                raise AssertionError(self.report(self.means(arrival), None, str(error))) from error
+            return None
 
     def tell(self, arrival: Arrival) -> Verdict | None:
-        """Both agree on what becomes of a frame, and go on.
-
-        None: all addresses and ports of a translation are taken, which datapaths treat as they like.
-        """
+        """Both agree on what becomes of a frame, and go on; None as of `does`."""
         self.told.append(arrival)
-        verdict = self.means(arrival)
-        if any("no outside address is free" in why for why in verdict.why):
+        verdict, result = self.means(arrival), self.does(arrival)
+        if result is None or any("no outside address is free" in why for why in verdict.why):
             return None
-        try:
-            result = self.does(arrival)
-        except EvaluationError as error:
-            if "no free address or port" in str(error):
-                return None
-            raise AssertionError(self.report(verdict, None, str(error))) from error
         self._compare(arrival, verdict, result)
         self.known, self.learned, self.connections = verdict.known, result.learned, result.connections
         return verdict

@@ -255,8 +255,8 @@ def is_even(frame: Packet) -> bool:
     conntrack decides as it likes.
     """
     ends = [(frame.get(f"{name}_src"), frame.get(f"{name}_dst")) for name in ("tcp", "udp", "sctp")]
-    is_ip = frame.eth_type in (p.ETH_IPV4, p.ETH_IPV6)
-    return is_ip and frame.get("nw_proto") not in (p.ICMP, p.ICMPV6) and all(one == other for one, other in ends)
+    icmp = {p.ETH_IPV4: p.ICMP, p.ETH_IPV6: p.ICMPV6}.get(frame.eth_type)
+    return icmp is not None and frame.get("nw_proto") != icmp and all(one == other for one, other in ends)
 
 
 def _beyond(member: Endpoint) -> list[Address]:

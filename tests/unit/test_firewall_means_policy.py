@@ -66,7 +66,7 @@ def comes_back(both: Both, arrival: Arrival) -> bool:
     if set(both.means(arrival).known.connections) == set(both.known.connections):
         return False
     result = both.does(arrival)
-    if len(result.outputs) != 1 or is_for_many(sent, list(both.world.policy.networks.values())):
+    if result is None or len(result.outputs) != 1 or is_for_many(sent, list(both.world.policy.networks.values())):
         return False
     ((there, got),) = result.outputs
     if not may_answer(both.world, there, port, got):
