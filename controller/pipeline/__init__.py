@@ -17,8 +17,10 @@ from controller.pipeline.stages.ends import ORIGIN, TARGET
 from controller.pipeline.stages.forward import FORWARD
 from controller.pipeline.stages.inward import DNAT, UNSNAT
 from controller.pipeline.stages.learned import LEARNED_MACS
+from controller.pipeline.stages.leave import LEAVE, NEIGHBORS, RESOLVE
+from controller.pipeline.stages.next_hop import NEXT_HOP_STAGE
 from controller.pipeline.stages.outside import OUTSIDE
-from controller.pipeline.stages.outward import LEAVE, NEIGHBORS, NEXT_HOP_STAGE, RESOLVE, SNAT, UNDNAT
+from controller.pipeline.stages.outward import SNAT, UNDNAT
 from controller.pipeline.stages.route import ROUTE
 from controller.pipeline.stages.rules import RULES
 from controller.pipeline.stages.source_ip import SOURCE_IP

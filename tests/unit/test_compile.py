@@ -26,7 +26,7 @@ from controller.pipeline.stage import MISS, Emit
 from controller.pipeline.tally import Tally, changed_units
 from controller.pipeline.view import BridgeView
 from controller.policy.firewall import Action, Group, Peers, PortRange, Rule, Service
-from controller.policy.model import Attach, Endpoint, Network, Policy, Vlan
+from controller.policy.model import Attach, Endpoint, Network, Policy, Route, Vlan
 from tests.unit.meaning_world import PORTS, UPLINKS, world
 from tests.unit.strategies import Case, cases
 
@@ -253,3 +253,14 @@ def test_a_datapath_that_cannot_advertise_is_asked_for_nothing_that_it_refuses(u
     flows = compile_bridge(world(), PORTS, uplinks=uplinks, bridge=BridgeView(advertises=False)).flows()
     written = {a.field for flow in flows for a in flow.actions if isinstance(a, SetField)}
     assert not written & {ND_RESERVED, ND_OPTIONS_TYPE}
+
+
+def test_a_route_to_an_uplinks_own_segment_contradicts_nothing() -> None:
+    """Who is on the segment is the next hop itself; two flows for one prefix would put nothing in force."""
+    policy = world()
+    (uplink,) = (policy.uplinks[name] for name in list(UPLINKS)[:1])
+    routes = (*uplink.routes, Route(uplink.addresses[0].network, uplink.routes[0].via))
+    changed = replace(policy, uplinks={**policy.uplinks, uplink.name: replace(uplink, routes=routes)})
+    compiled = compile_bridge(changed, PORTS, uplinks=UPLINKS)
+    assert Tally().difference(NOTHING, compiled).add
+    assert len({flow.key for flow in compiled.flows()}) == len(compiled.flows())

@@ -1,99 +1,36 @@
-"""Packets to the outside: which neighbor they are for, and under which address they go. PURE."""
+"""Under which address packets leave: answers under the one asked for, connections under the uplink's. PURE."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.flow.actions import Action, Ct, DecTtl, Move, Nat, Resubmit, SetField
+from controller.flow.actions import Ct, Nat, SetField
 from controller.flow.fields import (
     ADMITTED,
     ANSWERING,
     ASKED,
     DNATED,
-    ETH_DST,
-    ETH_SRC,
     ETH_TYPE,
     IP_FRAG,
     IP_PROTO,
-    IPV4_DST,
     IPV4_SRC,
-    IPV6_DST,
     IPV6_SRC,
     NETWORK,
-    NEXT_HOP,
-    NEXT_HOP6,
-    NW_TTL,
     ORIGIN_NETWORK,
-    PUNTED,
     SCTP_SRC,
     TCP_SRC,
     UDP_SRC,
     Field,
-    Punt,
     Term,
-    whole,
 )
 from controller.flow.flow import Flow
-from controller.pipeline.ip_fields import BY_VERSION, FRAGMENT, fields_of, prefix
+from controller.pipeline.ip_fields import BY_VERSION, FRAGMENT, fields_of
 from controller.pipeline.protocols import SCTP, TCP, UDP
-from controller.pipeline.punting import hand_over
 from controller.pipeline.router_view import Exchange, Inward, UplinkView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
 
 _SOURCE_PORT: dict[int, Field] = {TCP: TCP_SRC, UDP: UDP_SRC, SCTP: SCTP_SRC}
-
-
-# -- before the rules: is there a way?
-
-
-def _next_hop(emit: Emit, view: UplinkView) -> Iterator[Flow]:
-    here = NETWORK(view.number)
-    hops: dict[tuple[int, int, int], tuple[Action, str]] = {}
-    ways = [*((route.to, route.via) for route in view.uplink.routes), *((cidr, None) for cidr in view.segments)]
-    for cidr, via in ways:
-        fields = fields_of(cidr)
-        to: Action = Move(whole(fields.destination), fields.next_hop)
-        why = "the address is on the uplink's segment"
-        if via is not None:
-            to, why = SetField(fields.next_hop.field, int(via)), "the next hop of this prefix"
-        hops[(cidr.version, cidr.prefixlen, int(cidr.network_address))] = (to, why)
-        yield emit(
-            "prefix",
-            (here, fields.is_it, *prefix(fields.destination, cidr)),
-            (to, DecTtl()),
-            goto="track",
-            rank=cidr.prefixlen,
-            origin=view.origin,
-            why=why,
-        )
-    yield emit(
-        "nowhere",
-        (here,),
-        hand_over(Punt.UNREACHABLE),
-        origin=view.origin,
-        why="neither a segment nor a route of the uplink holds the address, and the sender is told",
-    )
-
-
-NEXT_HOP_STAGE = Stage(
-    name="next_hop",
-    purpose="For the outside: the neighbor on the uplink's segment that the packet is for next.",
-    matches=frozenset({ETH_TYPE, IPV4_DST, IPV6_DST, NETWORK.field}),
-    reads=frozenset({IPV4_DST, IPV6_DST}),
-    writes=frozenset({NEXT_HOP.field, NEXT_HOP6.field, NW_TTL, PUNTED.field}),
-    next=("track",),
-    priorities={
-        "prefix": Priority(100, "a segment or a route of the uplink, longer prefixes first", 129),
-        "nowhere": Priority(50, "any other address"),
-    },
-    miss=Miss("only packets for the outside come here"),
-    punts=True,
-    uplink=_next_hop,
-)
-
-
-# -- after the rules: under which address
 
 
 def _undnat(emit: Emit, view: UplinkView) -> Iterator[Flow]:
@@ -247,66 +184,4 @@ SNAT = Stage(
     miss=Miss("the address stays as it is", goto="leave"),
     tracks=True,
     uplink=_snat,
-)
-
-
-# -- the neighbor's MAC
-
-
-def _leave(emit: Emit, view: UplinkView) -> Iterator[Flow]:
-    yield emit(
-        "outside",
-        (NETWORK(view.number),),
-        (SetField(ETH_SRC, view.mac.value), SetField(ETH_DST, 0), Resubmit(emit.table("neighbors"))),
-        goto="resolve",
-        origin=view.origin,
-        why="the frame is from the router, for the neighbor that is its next hop",
-    )
-
-
-LEAVE = Stage(
-    name="leave",
-    purpose="Frames for the outside get the MAC of their next hop.",
-    matches=frozenset({NETWORK.field}),
-    writes=frozenset({ETH_DST, ETH_SRC}),
-    next=("neighbors", "resolve", "spread"),
-    priorities={"outside": Priority(100, "for the outside")},
-    miss=Miss("for a member", goto="spread"),
-    uplink=_leave,
-)
-
-NEIGHBORS = Stage(
-    name="neighbors",
-    purpose="Neighbors on uplinks, address to MAC, as learned from ARP and neighbor discovery.",
-    matches=frozenset({NETWORK.field, NEXT_HOP.field, NEXT_HOP6.field}),
-    writes=frozenset({ETH_DST}),
-    next=(),
-    priorities={},
-    miss=Miss("this neighbor has not been heard of"),
-    learns=True,
-)
-
-
-def _resolve(emit: Emit, view: UplinkView) -> Iterator[Flow]:
-    unknown = (NETWORK(view.number), ETH_DST(0))
-    why = "the controller asks for the neighbor's MAC, and sends the packet on when the answer comes"
-    for via in dict.fromkeys(route.via for route in view.uplink.routes):
-        match = (*unknown, fields_of(via).next_hop(int(via)))
-        yield emit("router", match, hand_over(Punt.RESOLVE_ROUTER), origin=view.origin, why=why)
-    yield emit("unknown", unknown, hand_over(Punt.RESOLVE), origin=view.origin, why=why)
-
-
-RESOLVE = Stage(
-    name="resolve",
-    purpose="Packets whose next hop has not been heard of wait with the controller.",
-    matches=frozenset({ETH_DST, NETWORK.field, NEXT_HOP.field, NEXT_HOP6.field}),
-    writes=frozenset({PUNTED.field}),
-    next=("spread",),
-    priorities={
-        "router": Priority(200, "the next router of a route was not found, on which everybody depends"),
-        "unknown": Priority(100, "any other neighbor was not found"),
-    },
-    miss=Miss("the neighbor is known", goto="spread"),
-    punts=True,
-    uplink=_resolve,
 )
