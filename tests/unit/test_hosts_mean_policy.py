@@ -7,17 +7,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from random import Random
 
 import pytest
 
 from controller.flow.fields import LOCAL_PORT
 from controller.flow.packet import Packet
-from controller.pipeline.compile import compile_bridge
+from controller.pipeline.compile import Compiled, compile_bridge
+from controller.pipeline.rulebook import Rulebook, make_rulebook
 from controller.pipeline.segment import Carrier
 from controller.pipeline.view import BridgeView
 from controller.policy.meaning import deliver, judge
-from controller.policy.model import Endpoint, Members, Policy, Vni
+from controller.policy.model import EMPTY_POLICY, Endpoint, Members, Policy, Vni
 from controller.proof.evaluate import Tables, evaluate
 from tests.unit.strategies import Case, seeded
 
@@ -52,10 +54,12 @@ class Fabric:
         return self.ways == "tunnels" or (self.ways == "both" and vlan % 20 != 0)
 
     def tables(self) -> list[Tables]:
-        return [
-            Tables(compile_bridge(self.policy, host, carriers=self._carriers(i), bridge=self.view(i)).flows())
-            for i, host in enumerate(self.hosts)
-        ]
+        book = make_rulebook(self.policy)
+        return [Tables(self._compile(i, host, book).flows()) for i, host in enumerate(self.hosts)]
+
+    def _compile(self, i: int, host: Mapping[str, int], book: Rulebook) -> Compiled:
+        view = self.view(i)
+        return compile_bridge(self.policy, host, unused(view), self._carriers(i), bridge=view, book=book)
 
     def view(self, host: int) -> BridgeView:
         return BridgeView(host in self.advertising)
@@ -72,6 +76,12 @@ class Fabric:
                 behind.setdefault(way, []).extend(members)
         for way, members in behind.items():
             yield Carrier(way, way != TRUNK, tuple(members))
+
+
+@cache
+def unused(view: BridgeView) -> Compiled:
+    """A bridge before there is a policy."""
+    return compile_bridge(EMPTY_POLICY, {}, bridge=view)
 
 
 def join(case: Case, seed: int, ways: str) -> Fabric:
