@@ -88,8 +88,9 @@ class Datapath:
         came = self._switch.pass_through(port, form_frame(sent, tcp_flags=flags), PORTS)
         got = Counter((to, parse_frame(data)) for to, data in came)
         expected = Counter((to, as_it_is(out)) for to, out in result.outputs if to != LOCAL_PORT)
-        met = "\n".join(map(str, result.trail))
-        assert got == expected, f"{sent} at {port}:\n{met}\n{self.world!r}\ncame {got}\nnot {expected}"
+        if got != expected:
+            met = "\n".join(map(str, result.trail))
+            raise AssertionError(f"{sent} at {port}:\n{met}\n{self.world!r}\ncame {got}\nnot {expected}")
         return set(got)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from ipaddress import ip_address, ip_network
 from itertools import combinations
 from random import Random
@@ -24,7 +24,9 @@ from controller.flow import packet as p
 from controller.flow.fields import LOCAL_PORT
 from controller.flow.packet import Packet
 from controller.mac import Mac
-from controller.policy.model import Address, Attach, Endpoint, Members, Network, Policy, Vlan, ips_in
+from controller.pipeline.compile import Compiled, compile_bridge
+from controller.pipeline.view import BridgeView
+from controller.policy.model import EMPTY_POLICY, Address, Attach, Endpoint, Members, Network, Policy, Vlan, ips_in
 
 T = TypeVar("T")
 Make = Callable[[], Packet]
@@ -171,6 +173,12 @@ def make_bindings(pick: Pick, policy: Policy) -> dict[str, int]:
     if bound and pick([False] * 3 + [True]):
         bound[list(bound)[-1]] = LOCAL_PORT
     return bound
+
+
+@cache
+def unused(advertises: bool = True) -> Compiled:
+    """A bridge before there is a policy: what all bridges have is made."""
+    return compile_bridge(EMPTY_POLICY, {}, bridge=BridgeView(advertises))
 
 
 def make_arrival(pick: Pick, policy: Policy, bound: dict[str, int]) -> tuple[int, Packet]:
