@@ -38,8 +38,9 @@ from controller.flow.flow import Flow
 from controller.pipeline.ip_fields import BY_VERSION, LATER_FRAGMENT, TRACKED, ct_state
 from controller.pipeline.protocols import ICMP, ICMPV6, IPV4, IPV6
 from controller.pipeline.punting import hand_over
+from controller.pipeline.ranks import RANKS
 from controller.pipeline.router_view import RealmView
-from controller.pipeline.rule_view import RANKS, RULE_TABLES, RuleView
+from controller.pipeline.rule_view import RULE_TABLES, RuleView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.policy.firewall import Action, OnChange, PortRange, Service
 
