@@ -45,7 +45,8 @@ from controller.mtu import underlay_mtus
 from controller.news import News
 from controller.pipeline import PIPELINE, TABLES
 from controller.pipeline.compile import Compiled, compile_bridge
-from controller.pipeline.rulebook import make_rulebook
+from controller.pipeline.rule_view import RuleViews
+from controller.pipeline.rulebook import Rulebook, make_rulebook
 from controller.plan_report import Draft, Standing, report_plan
 from controller.policy.advice import Adviser
 from controller.policy.check import Checker
@@ -99,7 +100,7 @@ class Reconciler:
         self._refused: list[str] = []
         policy = load(document)
         self._checker.check(policy)
-        self._rulebook = make_rulebook(policy)
+        self._rulebook = make_rulebook(policy, Rulebook(rules=RuleViews(ranks=revisions.ranks())))
         self._stored = Stored(number, document, policy)
         self._directory = Directory(policy)
         self._rule_log = RuleLog(loop, wall_clock)
@@ -364,7 +365,8 @@ class Reconciler:
 
     def _store(self, change: Change, draft: Draft) -> int:
         """The number of the revision, which is on the disk before anything of it is in effect."""
-        number = self._revisions.append(self._stored.revision, change, self._wall_clock())
+        ranks = draft.book.rules.ranks
+        number = self._revisions.append(self._stored.revision, change, self._wall_clock(), ranks)
         self._put_in_effect(draft)
         return number
 

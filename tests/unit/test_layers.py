@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "tunnels": {"policy"},
     "hosts": {"bridge_settings", "mac", "policy"},
     "bridge_settings": set(),
-    "revisions": {"control"},
+    "revisions": {"control", "pipeline"},
     "host_view": {"control", "diff", "host_plan", "hosts", "inventory", "mtu", "policy"},
     "plan_report": {
         "carriers", "control", "diff", "errors", "flow", "host_plan", "inventory", "pipeline", "policy",
@@ -56,7 +56,8 @@ ALLOWED: dict[str, set[str]] = {
         "rule_counters", "rule_log", "switch", "verifying",
     },
     "verifying": {"diff", "errors", "flow", "loop", "switch"},
-    "store": {"control", "errors", "policy"},
+    "side_file": {"errors"},
+    "store": {"control", "errors", "pipeline", "policy", "side_file"},
     "api": {"control", "errors", "policy", "web"},
     "web": {"control", "errors", "policy"},
     "client": {"errors"},

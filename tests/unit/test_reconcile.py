@@ -218,6 +218,80 @@ def test_stored_policy_is_in_force_after_a_restart_with_nothing_sent(store: Stor
         assert returned.changes == []
 
 
+def filtered(*names: str) -> dict[str, object]:
+    """Three members, and a rule for each name."""
+    rules = [{"name": name, "action": "drop", "from": "a", "proto": "tcp", "ports": [ord(name)]} for name in names]
+    return {**document("a", "b", "c"), "rules": rules}
+
+
+def test_rules_that_came_and_went_amid_their_tier_are_in_force_after_a_restart_with_nothing_sent(store: Store) -> None:
+    first = make(store)
+    ports = {"p1": 1, "p2": 2, "p3": 3}
+    with connected(first, FakeSwitch(**ports)) as switch:
+        first.change(PutPolicy(filtered("f", "g", "h", "i")))
+        drop = {"action": "drop", "from": "b"}
+        for number in range(20):
+            first.change(PutObject("rules", f"new{number}", drop, before="h"))
+        for name in ("g", "new3", "new19"):
+            first.change(DeleteObject("rules", name))
+        first.change(PutObject("rules", "i", drop, before="f"))
+        flows, stored = dict(switch.flows), first.current()
+    again = make(store)
+    returned = FakeSwitch(**ports)
+    returned.flows = flows
+    with connected(again, returned):
+        assert again.current() == stored
+        assert returned.changes == []
+        again.change(DeleteObject("rules", "new7"))
+        (added, removed) = returned.changes[-1]
+        assert (added, removed > 0) == (0, True)
+
+
+def test_a_document_that_is_put_back_brings_back_its_flows_and_moves_no_other(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p3=3)) as switch:
+        reconciler.change(PutPolicy(filtered("f", "g", "h", "i")))
+        first = dict(switch.flows)
+        reconciler.change(PutPolicy(filtered("f", "x", "h", "y", "i")))
+        second = dict(switch.flows)
+        n_changes = len(switch.changes)
+        reconciler.change(PutPolicy(filtered("f", "x", "h", "y", "i")))
+        assert len(switch.changes) == n_changes
+        for _ in range(3):
+            reconciler.change(PutPolicy(filtered("f", "g", "h", "i")))
+            assert switch.flows == first
+            reconciler.change(PutPolicy(filtered("f", "x", "h", "y", "i")))
+            assert switch.flows == second
+        assert first.keys() - second.keys() == {c for c, flow in first.items() if flow.origin == "/rules/g"}
+
+
+def test_a_plan_of_a_rule_before_another_one_is_what_comes_of_it(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p3=3)) as switch:
+        reconciler.change(PutPolicy(filtered("f", "g", "h")))
+        change = PutObject("rules", "new", {"action": "drop", "from": "a", "proto": "udp"}, before="g")
+        (planned,) = reconciler.plan(change).bridges
+        n_changes = len(switch.changes)
+        reconciler.change(change)
+        assert switch.changes[n_changes:] == [(planned.add, planned.remove)]
+        assert planned.remove == 0
+        assert list(reconciler.current().policy.rules) == ["f", "new", "g", "h"]
+
+
+def test_a_store_without_ranks_gets_them_with_its_next_revision(store: Store) -> None:
+    store.append(0, PutPolicy(filtered("f", "g")), datetime.now(UTC))
+    reconciler = make(store)
+    assert store.ranks() == {}
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p3=3)) as switch:
+        reconciler.change(PutObject("endpoints", "c", {**endpoint(3), "labels": {"x": "y"}}))
+        assert list(store.ranks()["default"]) == ["f", "g"]
+        flows = dict(switch.flows)
+    returned = FakeSwitch(p1=1, p2=2, p3=3)
+    returned.flows = flows
+    with connected(make(store), returned):
+        assert returned.changes == []
+
+
 def test_rejected_policy_leaves_everything_as_it_was(store: Store) -> None:
     reconciler = make(store)
     with connected(reconciler, FakeSwitch(p1=1)) as switch:
