@@ -106,7 +106,7 @@ class Bridge:
         self.touched.update(flow.cookie for flow in changes.add)
         self.touched.update(changes.remove)
         # Freed one after the other: freeing all at once is one step of the interpreter, which no thread interrupts.
-        parts = [*self.compiled.segments.values(), *self.compiled.others.values()]
+        parts = [*self.compiled.segments.values(), *self.compiled.rules.values(), *self.compiled.others.values()]
         self.compiled = compiled
         self.generation += 1
         self.seats = seats

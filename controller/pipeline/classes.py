@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
-from controller.flow.fields import ORIGIN_CLASS, ORIGIN_NETWORK, TARGET_CLASS, TARGET_NETWORK, Slice, Term
-from controller.pipeline.ip_fields import TRACKED
 from controller.pipeline.view import NO_CLASSES as NO_NUMBERS
 from controller.pipeline.view import ClassNumbers
 from controller.policy.firewall import Peers
@@ -34,22 +32,8 @@ Key = tuple[int, int, int]
 class Side:
     """Who a rule is about, on one side: the classes, and the networks (by Network.number, 0: the outside)."""
 
-    classes: tuple[int, ...]
+    classes: frozenset[int]
     networks: tuple[int, ...]
-
-    @cached_property
-    def as_origin(self) -> tuple[tuple[Term, ...], ...]:
-        """The conditions of which one must hold for a tracked packet whose connection somebody of these opened."""
-        return self._terms(ORIGIN_CLASS, ORIGIN_NETWORK)
-
-    @cached_property
-    def as_target(self) -> tuple[tuple[Term, ...], ...]:
-        """Likewise, to whom it was opened."""
-        return self._terms(TARGET_CLASS, TARGET_NETWORK)
-
-    def _terms(self, class_: Slice, network: Slice) -> tuple[tuple[Term, ...], ...]:
-        terms = (*map(class_, self.classes), *map(network, self.networks))
-        return tuple(tuple(sorted((TRACKED, term))) for term in terms)
 
 
 class Named(NamedTuple):
@@ -101,12 +85,14 @@ class Held:
 class Classes:
     """numbers: set of atoms -> its number, never 0. prefixes: prefix -> the class of its addresses, 0: none.
 
-    of_endpoint: endpoint -> the classes of its addresses. taken, endpoints, held: what all this was made of.
+    with_atom: atom -> the classes that it takes in. of_endpoint: endpoint -> the classes of its addresses. taken,
+    endpoints, held: what all this was made of.
     """
 
     numbers: Mapping[AtomSet, int] = field(default_factory=dict)
     prefixes: tuple[tuple[Cidr, int], ...] = ()
-    of_endpoint: Mapping[str, ClassNumbers] = field(default_factory=dict, compare=False)
+    with_atom: Mapping[Atom, frozenset[int]] = field(default_factory=dict, compare=False)
+    of_endpoint: Mapping[str, ClassNumbers] = field(default_factory=dict)
     taken: Taken = field(default_factory=Taken, compare=False)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict, compare=False)
     held: Mapping[str, Held] = field(default_factory=dict, compare=False)
@@ -115,24 +101,16 @@ class Classes:
         """The classes of a member at its addresses; empty where rules name nobody in particular."""
         return self.of_endpoint[endpoint] if self.numbers else NO_NUMBERS
 
-    @cached_property
-    def _with_atom(self) -> Mapping[Atom, tuple[int, ...]]:
-        found: dict[Atom, list[int]] = {}
-        for atoms, number in self.numbers.items():
-            for atom in atoms:
-                found.setdefault(atom, []).append(number)
-        return {atom: tuple(numbers) for atom, numbers in found.items()}
-
     def differing(self, before: Classes) -> frozenset[str]:
         """The names of groups, endpoints and prefixes that other classes are of than before."""
         if self.numbers is before.numbers:
             return frozenset()
-        now, old = self._with_atom, before._with_atom
+        now, old = self.with_atom, before.with_atom
         return frozenset(atom.partition(":")[2] for atom in now.keys() | old.keys() if now.get(atom) != old.get(atom))
 
-    def with_any(self, atoms: Iterable[Atom]) -> tuple[int, ...]:
+    def with_any(self, atoms: Iterable[Atom]) -> frozenset[int]:
         """The classes that at least one of the atoms takes in."""
-        return tuple(sorted({number for atom in atoms for number in self._with_atom.get(atom, ())}))
+        return frozenset().union(*(self.with_atom.get(atom, ()) for atom in atoms))
 
 
 NO_CLASSES = Classes()
@@ -160,6 +138,7 @@ def classify(
         prefixes = before.prefixes
     else:
         prefixes = tuple((_cidr_of(key), numbers.get(atoms, 0)) for key, atoms in sorted(taken.by_prefix.items()))
+    with_atom = before.with_atom if numbers is before.numbers else _index_atoms(numbers, before)
     # A clash of hashes may give a set another number; else one that stays has the number that it had.
     stable = numbers is before.numbers or all(before.numbers.get(atoms, n) == n for atoms, n in numbers.items())
     of_endpoint = {
@@ -168,7 +147,7 @@ def classify(
         else {key: numbers.get(atoms, 0) for key, atoms in one.at.items()}
         for name, one in held.items()
     }
-    return Classes(numbers, prefixes, of_endpoint, taken, policy.endpoints, held)
+    return Classes(numbers, prefixes, with_atom, of_endpoint, taken, policy.endpoints, held)
 
 
 def _take(groups: Mapping[str, ResolvedGroup], sides: set[Peers], before: Taken) -> Taken:
@@ -267,13 +246,34 @@ def _cidr_of(key: Key) -> Cidr:
 
 
 def _number(sets: Iterable[AtomSet]) -> dict[AtomSet, int]:
-    """32-bit hashes of the names, so that a class keeps its number; the rare clash moves the later one on."""
-    numbers: dict[AtomSet, int] = {}
+    """Each set's own number, so that a class keeps it; the rare clash moves the later one on."""
+    numbers = {atoms: _hash_of(atoms) for atoms in sets}
     taken = {0}
-    for atoms in sorted(sets, key=sorted):
-        number = int.from_bytes(blake2b("\n".join(sorted(atoms)).encode(), digest_size=4).digest())
-        while number in taken:
-            number = (number + 1) & 0xFFFFFFFF
-        taken.add(number)
-        numbers[atoms] = number
+    if len(taken.union(numbers.values())) <= len(numbers):
+        for atoms in sorted(numbers, key=sorted):
+            number = _hash_of(atoms)
+            while number in taken:
+                number = (number + 1) & 0xFFFFFFFF
+            taken.add(number)
+            numbers[atoms] = number
     return numbers
+
+
+@lru_cache(maxsize=1 << 14)
+def _hash_of(atoms: AtomSet) -> int:
+    """32 bits."""
+    return int.from_bytes(blake2b("\n".join(sorted(atoms)).encode(), digest_size=4).digest())
+
+
+def _index_atoms(numbers: Mapping[AtomSet, int], before: Classes) -> dict[Atom, frozenset[int]]:
+    """Atom -> the classes that it takes in. An atom whose classes are the same has the very same object as before."""
+    now, old = numbers.items(), before.numbers.items()
+    found: dict[Atom, set[int]] = {}
+    for atoms, number in old - now:
+        for atom in atoms:
+            found.setdefault(atom, set(before.with_atom[atom])).discard(number)
+    for atoms, number in now - old:
+        for atom in atoms:
+            found.setdefault(atom, set(before.with_atom.get(atom, ()))).add(number)
+    index = {**before.with_atom, **{atom: frozenset(classes) for atom, classes in found.items()}}
+    return {atom: classes for atom, classes in index.items() if classes}
