@@ -167,18 +167,18 @@ def _seats(policy: Policy, ports: Mapping[str, int], book: Rulebook, before: Com
     same_networks = policy.networks == old.networks
     if same_networks and policy.endpoints == old.endpoints and ports == old_ports and book.classes is old_book.classes:
         return before.seats
+    known = before.seats if same_networks else {}
     found: dict[str, Seat] = {}
     for name, port in ports.items():
-        endpoint, known = policy.endpoints[name], before.seats.get(name)
+        endpoint, seat = policy.endpoints[name], known.get(name)
         if (
-            known is None
-            or not same_networks
-            or known.endpoint is not endpoint
-            or known.port != port
-            or known.classes is not book.classes.of(name)
+            seat is None
+            or seat.endpoint is not endpoint
+            or seat.port != port
+            or seat.classes is not book.classes.of(name)
         ):
-            known = seat_of(policy, endpoint, port, book)
-        found[name] = known
+            seat = seat_of(policy, endpoint, port, book)
+        found[name] = seat
     return found
 
 

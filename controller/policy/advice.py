@@ -100,11 +100,10 @@ def _look_around(policy: Policy, groups: Mapping[str, ResolvedGroup]) -> tuple[M
         named |= group.endpoints
     for rule in policy.rules.values():
         named.update(rule.origin.endpoints, rule.target.endpoints)
-    peopled: set[str] = set()
-    for endpoint in policy.endpoints.values():
-        peopled.update(endpoint.networks)
-        if len(endpoint.networks) > 1:
-            named.add(endpoint.name)
+    places = {endpoint.networks for endpoint in policy.endpoints.values()}
+    peopled = {network for networks in places for network in networks}
+    if any(len(networks) > 1 for networks in places):
+        named.update(endpoint.name for endpoint in policy.endpoints.values() if len(endpoint.networks) > 1)
     declared = (n.name for n in policy.networks.values() if n.members is Members.DECLARED)
     endpoints = {name: endpoint for name, endpoint in policy.endpoints.items() if name in named}
     return endpoints, frozenset(name for name in declared if name not in peopled)
