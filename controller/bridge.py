@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from controller.bridge_settings import BridgeSettings, judge_settings
 from controller.control import BridgeOutcome, BridgeStatus
 from controller.diff import Difference, difference
+from controller.flow.connections import Connections
 from controller.flow.fields import LOCAL_PORT
 from controller.flow.flow import Flow
 from controller.inventory import BridgePorts
 from controller.loop import Waiter
 from controller.pipeline.compile import NOTHING, Compiled
+from controller.pipeline.forgetting import forgotten
 from controller.pipeline.tally import Tally
 from controller.pipeline.view import ABLE, BridgeView
 from controller.policy.model import Dpid
@@ -61,6 +63,8 @@ class Bridge:
         self.settled: list[Waiter] = []
         self.generation = 0
         """How often other flows came to be desired."""
+        self.forget: frozenset[Connections] = frozenset()
+        """What conntrack is to forget once the flows are as they should be."""
         self.punts: Punts | None = None
         """What becomes of the packets that it hands over."""
 
@@ -97,16 +101,22 @@ class Bridge:
         self.ports = dict(ports)
         self.name = next((name for name, ofport in ports.items() if ofport == LOCAL_PORT), self.name)
 
-    def replace(self, seats: Mapping[str, int], compiled: Compiled, changes: Difference[int, Flow]) -> None:
-        """Desire other flows. changes: how they differ from those until now.
+    def replace(
+        self, seats: Mapping[str, int], compiled: Compiled, changes: Difference[int, Flow], *, forgetting: bool = False
+    ) -> None:
+        """Desire other flows. changes: how they differ from those until now. forgetting: what they translated is not to
+        go on as it was.
 
         Takes as long as what changes is large: call it in a thread.
         """
+        gone = [self.tally.flows[cookie] for cookie in changes.remove]
         self.tally.replace(self.compiled, compiled)
+        if forgetting:
+            self.forget |= forgotten(gone, self.tally.flows.values())
         self.touched.update(flow.cookie for flow in changes.add)
         self.touched.update(changes.remove)
         # Freed one after the other: freeing all at once is one step of the interpreter, which no thread interrupts.
-        parts = [*self.compiled.segments.values(), *self.compiled.others.values()]
+        parts = [*self.compiled.segments.values(), *self.compiled.rules.values(), *self.compiled.others.values()]
         self.compiled = compiled
         self.generation += 1
         self.seats = seats

@@ -367,14 +367,14 @@ class Reconciler:
         """The number of the revision, which is on the disk before anything of it is in effect."""
         ranks = draft.book.rules.ranks
         number = self._revisions.append(self._stored.revision, change, self._wall_clock(), ranks)
-        self._put_in_effect(draft)
+        self._put_in_effect(draft, forgetting=True)
         return number
 
-    def _put_in_effect(self, draft: Draft) -> None:
+    def _put_in_effect(self, draft: Draft, *, forgetting: bool = False) -> None:
         self._bindings, self._carriers, self._rulebook = draft.bindings, draft.carriers, draft.book
         for dpid, compiled in draft.compiled.items():
             if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
-                bridge.replace(draft.bindings.seats[dpid], compiled, draft.differences[dpid])
+                bridge.replace(draft.bindings.seats[dpid], compiled, draft.differences[dpid], forgetting=forgetting)
 
     def _look_at_hosts(self) -> None:
         """Bind again if the databases show what binding depends on otherwise. However often they change, one look is
@@ -481,6 +481,9 @@ class Reconciler:
             verify_plan(self._loop, switch, installed, plan, found if each else None)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
+        if forget := bridge.forget:
+            switch.forget(forget)
+            bridge.forget -= forget
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from controller.errors import pointer
+from controller.flow.flow import Flow
 from controller.pipeline.classes import NO_CLASSES, Classes, Side, atoms_of
 from controller.pipeline.ranks import Ranks, rank_tiers
 from controller.policy.firewall import Action, Peers, Rule
@@ -43,6 +44,40 @@ class RuleView:
     def is_void(self) -> bool:
         """Whether it can be about nobody."""
         return any(side is not None and not (side.classes or side.networks) for side in (self.origin, self.target))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFlows:
+    """A flow for each class of origins or targets.
+
+    frame: what they are made of besides: where it is the same, they differ in nothing but which classes there are.
+    version: of these very flows; since: of those that they were made from, by what has come and gone.
+    """
+
+    frame: tuple[object, ...]
+    classes: frozenset[int]
+    flows: Mapping[int, Flow]
+    version: object = field(default_factory=object, compare=False)
+    since: object = field(default=None, compare=False)
+    come: frozenset[int] = field(default=frozenset(), compare=False)
+    gone: frozenset[int] = field(default=frozenset(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFlows:
+    """What a rule is compiled to: flows for its classes, and the rest.
+
+    made_of: of what the rest was made. rule, services: the rule, and what its stage made of its service.
+    """
+
+    rest: tuple[Flow, ...] = ()
+    by_class: tuple[ClassFlows, ...] = ()
+    made_of: tuple[object, ...] = field(default=(), compare=False)
+    rule: Rule | None = field(default=None, compare=False)
+    services: tuple[object, ...] = field(default=(), compare=False)
+
+
+NO_FLOWS = RuleFlows()
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,55 @@ def test_a_narrow_link_beyond_the_router_makes_packets_smaller_and_no_transfer_s
                 assert min(parts[:4]) > 0, f"stalled: {parts}"
 
 
+def test_a_sender_that_never_changes_its_port_is_led_to_the_new_target_at_once() -> None:
+    """And one that was led out under an address that is gone goes out under the new one."""
+    with standing(TOPOLOGIES / "port_forward.yaml") as stand, contextlib.ExitStack() as stack:
+        document = stand.rest.ask("GET", "/v1/policy")
+
+        def udp(node: str, port: int) -> socket.socket:
+            with netns.inside(stand.record.namespaces[node]):
+                made = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            made.bind(("", port))
+            made.settimeout(1)
+            return made
+
+        def arrives(sender: socket.socket, target: str, port: int, *receivers: socket.socket) -> list[bool]:
+            """At whom a datagram does."""
+            sender.sendto(b"tripoint", (target, port))
+            return [_datagrams(receiver) > 0 for receiver in receivers]
+
+        def lead(to: str) -> None:
+            forward = {"network": "private", "type": "forward", "proto": "udp", "l4_port": 5353, "to": to}
+            assert stand.rest.ask("PUT", "/v1/rewrites/query", forward)["in_force"]
+
+        outside, one, other = udp("boxB", 4000), udp("boxA", 5353), udp("boxC", 5353)
+        lead("boxA")
+        assert arrives(outside, "172.16.200.1", 5353, one, other) == [True, False]
+        lead("boxC")
+        assert arrives(outside, "172.16.200.1", 5353, one, other) == [False, True]
+        lead("boxA")
+        assert arrives(outside, "172.16.200.1", 5353, one, other) == [True, False]
+
+        inside = udp("boxA", 4001)
+        inside.sendto(b"tripoint", ("172.16.200.5", 4000))
+        assert outside.recvfrom(100)[1][0] == "172.16.200.1"
+        document = stand.rest.ask("GET", "/v1/policy")
+        document["uplinks"]["public"]["addresses"] = ["172.16.200.2/24"]
+        assert stand.rest.put_policy(document)["in_force"]
+        inside.sendto(b"tripoint", ("172.16.200.5", 4000))
+        assert outside.recvfrom(100)[1][0] == "172.16.200.2"
+
+
+def _datagrams(receiver: socket.socket) -> int:
+    """How many came, until none comes for half a second."""
+    receiver.settimeout(0.5)
+    n_came = 0
+    with contextlib.suppress(TimeoutError):
+        while receiver.recv(100):
+            n_came += 1
+    return n_came
+
+
 # -- the controller is not on the way --------------------------------------------------------------------------------
 
 

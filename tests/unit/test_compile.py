@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given, settings
+from hypothesis.strategies import DataObject, booleans, data, sampled_from, sets
 
 from controller.diff import difference
 from controller.errors import CompileError
@@ -87,7 +88,7 @@ def test_a_rule_that_comes_or_goes_leaves_the_units_of_the_others_as_they_are() 
         seen.append(compiled)
     assert seen[2].flows() == seen[0].flows()
     for name in without:
-        assert seen[0].others[f"rule {name}"] is seen[1].others[f"rule {name}"] is seen[2].others[f"rule {name}"]
+        assert seen[0].rules[name] is seen[1].rules[name] is seen[2].rules[name]
 
 
 def test_a_member_that_leaves_a_group_leaves_the_other_flows_of_its_rules_as_they_are() -> None:
@@ -110,9 +111,69 @@ def test_a_member_that_leaves_a_group_leaves_the_other_flows_of_its_rules_as_the
     before = compile_bridge(one, ports_of(one), book=book)
     after = compile_bridge(two, ports_of(two), before, book=make_rulebook(two, book))
     assert after.flows() == compile_bridge(two, ports_of(two)).flows()
-    kept = set(map(id, before.others["rule r"].flows)) & set(map(id, after.others["rule r"].flows))
-    assert len(kept) == len(after.others["rule r"].flows) == len(before.others["rule r"].flows) - 1
-    assert after.others["rule s"] != before.others["rule s"]
+    kept = set(map(id, flows_of_rule(before, "r"))) & set(map(id, flows_of_rule(after, "r")))
+    assert len(kept) == len(flows_of_rule(after, "r")) == len(flows_of_rule(before, "r")) - 1
+    assert after.rules["s"] != before.rules["s"]
+
+
+def flows_of_rule(compiled: Compiled, name: str) -> list[Flow]:
+    flows = compiled.rules[name].flows
+    return [*flows.rest, *(flow for one in flows.by_class for flow in one.flows.values())]
+
+
+def test_a_member_that_joins_a_class_that_is_there_already_is_told_apart_from_then_on() -> None:
+    policy = policy_of(1, 3)
+    rules = {"r": Rule("r", Action.DROP, target=Peers(groups=("g",)))}
+    one, two = (
+        replace(policy, groups={"g": Group("g", Peers(members))}, rules=rules)
+        for members in (("e0-0", "e0-1"), ("e0-0", "e0-1", "e0-2"))
+    )
+    book = make_rulebook(one)
+    before = compile_bridge(one, ports_of(one), book=book)
+    after = compile_bridge(two, ports_of(two), before, book=make_rulebook(two, book))
+    assert before.flows() != after.flows() == compile_bridge(two, ports_of(two)).flows()
+
+
+MEMBERS = tuple(policy_of(2, 5).endpoints)
+SELECTED = ("app", "web")
+
+
+@FEW
+@given(data())
+def test_members_that_come_and_go_one_by_one_leave_what_a_fresh_compile_makes(draw: DataObject) -> None:
+    policy = policy_of(2, 5)
+    members = sets(sampled_from(MEMBERS), max_size=6).map(lambda names: Peers(tuple(sorted(names))))
+    groups = {name: Group(name, draw.draw(members)) for name in ("one", "two")}
+    groups["both"] = Group("both", Peers(groups=("one", "two"), cidrs=(IPv4Network("10.1.0.0/30"),)))
+    groups["labelled"] = Group("labelled", selector=(SELECTED,))
+    sides = sets(sampled_from(tuple(groups)), max_size=2).map(lambda names: Peers(groups=tuple(sorted(names))))
+    service = sampled_from([Service(), Service(6, (PortRange(1, 9),)), Service(17, (PortRange(1, 1),))])
+    rules = {
+        name: Rule(name, Action.ALLOW, origin=draw.draw(sides), target=draw.draw(sides), service=draw.draw(service))
+        for name in ("r", "s", "t")
+    }
+    policy = replace(policy, groups=groups, rules=rules)
+    book, compiled, tally = NO_BOOK, NOTHING, Tally()
+    for _ in range(8):
+        book, fresh = make_rulebook(policy, book), make_rulebook(policy)
+        assert (book, book.groups) == (fresh, fresh.groups)
+        assert book.classes.with_atom == fresh.classes.with_atom
+        after = compile_bridge(policy, ports_of(policy), compiled, book=book)
+        changes = tally.difference(compiled, after)
+        had = set(tally.flows)
+        tally.replace(compiled, after)
+        compiled = after
+        assert set(tally.flows) == had - set(changes.remove) | {flow.cookie for flow in changes.add}
+        assert compiled.flows() == compile_bridge(policy, ports_of(policy), book=fresh).flows()
+        assert sorted(tally.flows) == sorted(flow.cookie for flow in compiled.flows())
+        if draw.draw(booleans()):
+            name = draw.draw(sampled_from(("one", "two")))
+            group = Group(name, draw.draw(members))
+            policy = replace(policy, groups={**policy.groups, name: group})
+        else:
+            endpoint = policy.endpoints[draw.draw(sampled_from(MEMBERS))]
+            endpoint = replace(endpoint, labels=() if endpoint.labels else (SELECTED,))
+            policy = replace(policy, endpoints={**policy.endpoints, endpoint.name: endpoint})
 
 
 @FEW

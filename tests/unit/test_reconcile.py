@@ -17,11 +17,13 @@ from controller.bridge_settings import BridgeSettings
 from controller.control import DeleteObject, NoSuchObject, PortsAs, PutObject, PutPolicy, RevisionConflict
 from controller.errors import PolicyError, StoreError, SwitchError
 from controller.flow.actions import Action, SetField
+from controller.flow.connections import Connections, End
 from controller.flow.fields import NETWORK, PUNTED, Punt
 from controller.flow.flow import Flow
 from controller.host_wait import HOSTS_WITHIN_S
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
 from controller.policy.model import Dpid
+from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
 from controller.reconcile import Reconciler
 from controller.store import Store
 from controller.switch import FlowDump, ForeignFlow, PacketIn
@@ -45,6 +47,7 @@ class FakeSwitch:
         self.foreign: list[ForeignFlow] = []
         self.changes: list[tuple[int, int]] = []
         self.packets: list[tuple[tuple[Action, ...], bytes]] = []
+        self.forgotten: list[Connections] = []
         self.refuse = ""
 
     def prepare(self) -> None:
@@ -65,6 +68,9 @@ class FakeSwitch:
 
     def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
         return {cookie: (0, 0) for cookie in self.flows if cookies is None or cookie in cookies}
+
+    def forget(self, connections: Collection[Connections]) -> None:
+        self.forgotten += connections
 
     def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
         self.packets.append((actions, frame))
@@ -639,3 +645,47 @@ def test_rules_are_counted_on_the_bridges_that_are_there(store: Store) -> None:
         view = reconciler.rules()
         assert (view.revision, view.rules, view.silent) == (1, (), ())
     assert list(reconciler.log()) == []
+
+
+def led_to(*targets: str, address: str = "198.51.100.2") -> dict[str, object]:
+    """A port of an uplink led to members, which go out by its address."""
+    gateway: dict[str, object] = {"mode": "nat", "gateway": "10.0.0.254", "uplink": "wan"}
+    return {
+        **document("a", "b"),
+        "networks": {"green": {"vlan": 10, "cidrs": ["10.0.0.0/24"], **gateway}},
+        "uplinks": {"wan": {"port": "p9", "addresses": [f"{address}/24"]}},
+        "rewrites": [
+            {"name": "dns", "network": "green", "type": "forward", "proto": "udp", "l4_port": 53, "to": list(targets)}
+        ],
+    }
+
+
+def test_translations_that_the_policy_does_not_make_any_more_are_forgotten(store: Store) -> None:
+    reconciler = make(store)
+    first, second = 0x0A000001, 0x0A000002
+    uplink, new = 0xC6336402, 0xC6336403
+
+    def dns(target: int, address: int = uplink) -> Connections:
+        return Connections(DNAT_ZONE, 4, 17, asked=End(address, 53), answers_from=End(target, 53))
+
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+
+        def forgotten_by(policy: dict[str, object]) -> set[Connections]:
+            switch.forgotten.clear()
+            assert reconciler.change(PutPolicy(policy)).in_force
+            return set(switch.forgotten)
+
+        assert forgotten_by(led_to("a")) == set()
+        assert forgotten_by(led_to("a", "b")) == set(), "who was led to the first one may stay there"
+        assert forgotten_by({**led_to("a", "b"), "endpoints": document("a", "b", "c")["endpoints"]}) == set()
+        assert forgotten_by(led_to("b")) == {dns(first)}
+        gone = Connections(SNAT_ZONE, 4, answers_to=End(uplink))
+        assert forgotten_by(led_to("b", address="198.51.100.3")) == {dns(second), gone}
+        del switch.ports["p9"]
+        reconciler.change_port(switch, 9, None)  # type: ignore[arg-type]
+        until(lambda: in_force(reconciler, switch))
+        assert set(switch.forgotten) == {dns(second), gone}, "a port that is gone for a while is no change of mind"
+        reconciler.change_port(switch, 9, "p9")  # type: ignore[arg-type]
+        until(lambda: in_force(reconciler, switch))
+        gone = Connections(SNAT_ZONE, 4, answers_to=End(new))
+        assert forgotten_by(document("a", "b")) == {dns(second, new), gone}
