@@ -124,10 +124,14 @@ def view_rules(
         if known is not None and same_networks and known.rule is rule:
             origin = known.origin if same(rule.origin) else side(rule.origin)
             target = known.target if same(rule.target) else side(rule.target)
+            stays = origin is known.origin and target is known.target
+            if stays and (known.table, known.onward, known.rank) == (table, onward, rank):
+                found[rule.name] = known
+                continue
         else:
             origin, target = side(rule.origin), side(rule.target)
         view = RuleView(rule, table, onward, rank, origin, target)
-        found[rule.name] = known if known is not None and known == view else view
+        found[rule.name] = known if known == view else view
     return RuleViews(found, policy.networks, classes, groups, ranks)
 
 
