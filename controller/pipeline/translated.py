@@ -1,7 +1,8 @@
-"""Which translated connections have no flow any more that would translate them so. PURE.
+"""Which connections flows translate. PURE.
 
 What conntrack has once translated it translates for as long as packets come: a sender that never changes its port
-would go on to where a forward led once. So that the policy in force is what holds, such connections are forgotten.
+would go on to where a forward led once. So that the policy in force is what holds, what no flow translates any more is
+forgotten.
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ ADDRESSES_MAX = 256
 """Of a range that is wider, connections are left to time out."""
 
 
-def forgotten(gone: Iterable[Flow], left: Iterable[Flow]) -> frozenset[Connections]:
-    """What flows that are gone translated, and none that is left translates alike."""
-    found = frozenset(_translated(gone))
-    return found - frozenset(_translated(left)) if found else found
+def translated(flows: Iterable[Flow]) -> frozenset[Connections]:
+    """All that the flows translate."""
+    return frozenset(_translated(flows))
 
 
 def _translated(flows: Iterable[Flow]) -> Iterator[Connections]:
