@@ -17,8 +17,6 @@ from controller.pipeline import TABLES
 
 TRANSLATING = frozenset((TABLES["dnat"], TABLES["snat"]))
 """The tables in which flows commit translations."""
-ADDRESSES_MAX = 256
-"""Of a range that is wider, connections are left to time out."""
 
 
 def translated(flows: Iterable[Flow]) -> frozenset[Connections]:
@@ -36,7 +34,7 @@ def _translated(flows: Iterable[Flow]) -> Iterator[Connections]:
 
 def _by(flow: Flow, zone: int, nat: Nat) -> Iterator[Connections]:
     if nat.kind == "src":
-        for address in range(nat.first, min(nat.last, nat.first + ADDRESSES_MAX - 1) + 1):
+        for address in range(nat.first, nat.last + 1):
             yield Connections(zone, nat.version, answers_to=End(address))
     else:
         values = {index: value for index, value, _ in flow.match}
