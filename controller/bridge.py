@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
+from controller.announcing import AtUplink
 from controller.bridge_settings import BridgeSettings, judge_settings
 from controller.control import BridgeOutcome, BridgeStatus
 from controller.diff import Difference, difference
+from controller.flow.connections import Connections
 from controller.flow.fields import LOCAL_PORT
 from controller.flow.flow import Flow
 from controller.inventory import BridgePorts
 from controller.loop import Waiter
 from controller.pipeline.compile import NOTHING, Compiled
 from controller.pipeline.tally import Tally
+from controller.pipeline.translated import translated
 from controller.pipeline.view import ABLE, BridgeView
 from controller.policy.model import Dpid
 from controller.punts import Punts
@@ -61,6 +64,10 @@ class Bridge:
         self.settled: list[Waiter] = []
         self.generation = 0
         """How often other flows came to be desired."""
+        self.forget: frozenset[Connections] = frozenset()
+        """What conntrack is to forget, once the flows are as they should be and for a while after."""
+        self.announced: frozenset[AtUplink] = frozenset()
+        """What was said on the segments of uplinks over this connection."""
         self.punts: Punts | None = None
         """What becomes of the packets that it hands over."""
 
@@ -85,6 +92,7 @@ class Bridge:
     def begin(self, switch: Switch) -> None:
         """A connection begins: nothing is known of what is installed."""
         self.switch, self.peer, self.retry_s, self.busy = switch, switch.peer, FIRST_RETRY_S, False
+        self.announced = frozenset()
         self.forget_installed()
 
     def see_abilities(self, switch: Switch) -> None:
@@ -97,16 +105,23 @@ class Bridge:
         self.ports = dict(ports)
         self.name = next((name for name, ofport in ports.items() if ofport == LOCAL_PORT), self.name)
 
-    def replace(self, seats: Mapping[str, int], compiled: Compiled, changes: Difference[int, Flow]) -> None:
-        """Desire other flows. changes: how they differ from those until now.
+    def replace(
+        self, seats: Mapping[str, int], compiled: Compiled, changes: Difference[int, Flow], *, forgetting: bool = False
+    ) -> None:
+        """Desire other flows. changes: how they differ from those until now. forgetting: what they translated is not to
+        go on as it was.
 
         Takes as long as what changes is large: call it in a thread.
         """
+        forget = self.forget
+        if forgetting:
+            forget |= translated(self.tally.flows[cookie] for cookie in changes.remove)
         self.tally.replace(self.compiled, compiled)
+        self.forget = forget - translated(self.tally.flows.values()) if forget else forget
         self.touched.update(flow.cookie for flow in changes.add)
         self.touched.update(changes.remove)
         # Freed one after the other: freeing all at once is one step of the interpreter, which no thread interrupts.
-        parts = [*self.compiled.segments.values(), *self.compiled.others.values()]
+        parts = [*self.compiled.segments.values(), *self.compiled.rules.values(), *self.compiled.others.values()]
         self.compiled = compiled
         self.generation += 1
         self.seats = seats

@@ -27,11 +27,14 @@ class PutPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PutObject:
-    """Create or replace one named object."""
+    """Create or replace one named object. before: of its kind, the one that it is to come right before; None: it stays
+    in its place, or comes last.
+    """
 
     kind: Kind
     name: str
     value: object
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

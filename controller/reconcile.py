@@ -11,8 +11,10 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import ParamSpec, TypeVar
 
+from controller.announcing import announce, at_uplinks
 from controller.bridge import Bridge
 from controller.carriers import NO_CARRIERS, find_carriers
 from controller.control import (
@@ -35,6 +37,7 @@ from controller.diff import Difference
 from controller.directory import Directory, PuntView
 from controller.errors import CompileError, Problem, SwitchError
 from controller.flow.flow import Flow
+from controller.forgetting import forget
 from controller.host_plan import HostPlan, plan_hosts
 from controller.host_view import planned_hosts, status_of_hosts, view_hosts
 from controller.host_wait import HostWait
@@ -45,7 +48,8 @@ from controller.mtu import underlay_mtus
 from controller.news import News
 from controller.pipeline import PIPELINE, TABLES
 from controller.pipeline.compile import Compiled, compile_bridge
-from controller.pipeline.rulebook import make_rulebook
+from controller.pipeline.rule_view import RuleViews
+from controller.pipeline.rulebook import Rulebook, make_rulebook
 from controller.plan_report import Draft, Standing, report_plan
 from controller.policy.advice import Adviser
 from controller.policy.check import Checker
@@ -99,7 +103,7 @@ class Reconciler:
         self._refused: list[str] = []
         policy = load(document)
         self._checker.check(policy)
-        self._rulebook = make_rulebook(policy)
+        self._rulebook = make_rulebook(policy, Rulebook(rules=RuleViews(ranks=revisions.ranks())))
         self._stored = Stored(number, document, policy)
         self._directory = Directory(policy)
         self._rule_log = RuleLog(loop, wall_clock)
@@ -364,15 +368,16 @@ class Reconciler:
 
     def _store(self, change: Change, draft: Draft) -> int:
         """The number of the revision, which is on the disk before anything of it is in effect."""
-        number = self._revisions.append(self._stored.revision, change, self._wall_clock())
-        self._put_in_effect(draft)
+        ranks = draft.book.rules.ranks
+        number = self._revisions.append(self._stored.revision, change, self._wall_clock(), ranks)
+        self._put_in_effect(draft, forgetting=True)
         return number
 
-    def _put_in_effect(self, draft: Draft) -> None:
+    def _put_in_effect(self, draft: Draft, *, forgetting: bool = False) -> None:
         self._bindings, self._carriers, self._rulebook = draft.bindings, draft.carriers, draft.book
         for dpid, compiled in draft.compiled.items():
             if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
-                bridge.replace(draft.bindings.seats[dpid], compiled, draft.differences[dpid])
+                bridge.replace(draft.bindings.seats[dpid], compiled, draft.differences[dpid], forgetting=forgetting)
 
     def _look_at_hosts(self) -> None:
         """Bind again if the databases show what binding depends on otherwise. However often they change, one look is
@@ -468,6 +473,7 @@ class Reconciler:
             bridge.installed = installed
             plan = self._compute(bridge.plan_size, bridge.take_plan, installed)
             each = verified_singly(plan, len(bridge.tally.flows))
+            present = at_uplinks(bridge.compiled)
         found: frozenset[int] | None = None
         if plan or foreign:
             verify = [*(flow.cookie for flow in plan.add), *plan.remove] if each else []
@@ -479,8 +485,12 @@ class Reconciler:
             verify_plan(self._loop, switch, installed, plan, found if each else None)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
+        forget(self._loop, bridge, switch)
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
+        new, bridge.announced = present - bridge.announced, present
+        if new:
+            self._loop.spawn(partial(announce, self._loop, switch, new, lambda: bridge.announced))
 
     def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
         until = self._loop.now() + IN_FORCE_WITHIN_S

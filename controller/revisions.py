@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from controller.control import Change, Document
+from controller.pipeline.ranks import Ranks
 
 
 class Revisions(Protocol):
@@ -23,6 +24,12 @@ class Revisions(Protocol):
         """(revision, RFC 3339 time), oldest first."""
         ...
 
-    def append(self, expected_latest: int, change: Change, now: datetime) -> int:
-        """Store what `change` makes of the newest document; synced when it returns the new revision."""
+    def ranks(self) -> Ranks:
+        """Those that the newest revision was stored with."""
+        ...
+
+    def append(self, expected_latest: int, change: Change, now: datetime, ranks: Ranks) -> int:
+        """Store what `change` makes of the newest document, and the ranks of its rules; synced when it returns the new
+        revision.
+        """
         ...

@@ -4,28 +4,32 @@ What it promises: when `append` has returned, the revision is on the disk (write
 directory is synced when the file is created) and outlives `kill -9` and power loss. What it refuses: any file whose
 content is not beyond doubt; an unreadable store is a `StoreError`, never an empty policy.
 
-Layout, schema 1 (`PRAGMA user_version`):
+Layout, schema 2 (`PRAGMA user_version`):
 
     revision  number (from 1, without gaps), time (RFC 3339), whole, body, digest
               whole 1: body is the msgpack document. whole 0: the msgpack change to the revision before it,
-              [kind, name, value] or, for a removal, [kind, name]. At least every 64th is whole.
+              [kind, name, value], [kind, name, value, before] or, for a removal, [kind, name]. At least every 64th is
+              whole.
     head      number and digest of the newest revision, in one row: a revision that went missing is noticed
+    ranks     number, body, digest, in one row: the ranks of rules, as msgpack, and the revision that brought them
 
-A digest covers its row and the digest before it: the rows are a chain. Calls block and may come from any thread; one is
-served at a time. The file `<path>.lock` is locked while the store is open: two controllers cannot share one. It also
-holds the newest revision acknowledged: a store that lost it (deleted, an older copy, a broken log) is noticed.
+A digest covers its row and the digest before it: the rows are a chain. That of the ranks covers their row and the
+digest of their revision. Schema 1 had neither ranks nor changes with `before`; what is of it is brought to schema 2.
+
+Calls block and may come from any thread; one is served at a time. The file `<path>.lock` is locked while the store is
+open: two controllers cannot share one. It also holds the newest revision acknowledged: a store that lost it (deleted,
+an older copy, a broken log) is noticed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import re
 import sqlite3
 from _thread import RLock
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -34,10 +38,12 @@ import msgpack
 
 from controller.control import Change, DeleteObject, Document, NoSuchObject, PutObject, PutPolicy, RevisionConflict
 from controller.errors import StoreError
+from controller.pipeline.ranks import Ranks
 from controller.policy.document import objects_of, with_object, without_object
 from controller.policy.model import API_VERSION
+from controller.side_file import SideFile
 
-SCHEMA = 1
+SCHEMA = 2
 APPLICATION_ID = 0x54524950
 """`PRAGMA application_id` of a store: "TRIP"."""
 WHOLE_EVERY = 64
@@ -47,10 +53,11 @@ _TABLES = {
     "revision": "CREATE TABLE revision (number INTEGER PRIMARY KEY, time TEXT NOT NULL, whole INTEGER NOT NULL,"
     " body BLOB NOT NULL, digest BLOB NOT NULL)",
     "head": "CREATE TABLE head (number INTEGER NOT NULL, digest BLOB NOT NULL)",
+    "ranks": "CREATE TABLE ranks (number INTEGER NOT NULL, body BLOB NOT NULL, digest BLOB NOT NULL)",
 }
+_TABLES_1 = {name: _TABLES[name] for name in ("revision", "head")}
 _NO_DIGEST = bytes(32)
 """What revision 1 chains to."""
-_SIDE_FILE = re.compile(rb"process +(\d+)\nrevision +(\d+)\n")
 
 
 def empty_document() -> Document:
@@ -68,8 +75,8 @@ def edited(document: Document, change: Change) -> Document:
             if not isinstance(whole, dict):
                 raise StoreError("a policy document is a mapping")
             return whole
-        case PutObject(kind, name, value):
-            return with_object(document, kind, name, value)
+        case PutObject(kind, name, value, before):
+            return with_object(document, kind, name, value, before=before)
         case DeleteObject(kind, name):
             if name not in objects_of(document, kind):
                 raise NoSuchObject(f"there is no /{kind}/{name}")
@@ -79,13 +86,12 @@ def edited(document: Document, change: Change) -> Document:
 class Store:
     """An open store; made by `Store.open`. Documents that it takes or returns must not be mutated afterwards."""
 
-    def __init__(
-        self, path: Path, connection: sqlite3.Connection, side: _SideFile, latest: tuple[int, Document]
-    ) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, side: SideFile, content: _Content) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = connection
         self._side = side
-        self._latest = latest
+        self._latest = content.number, content.document
+        self._ranks = content.ranks
         # The interpreter's own lock, which no green-thread library replaces: calls come from native threads.
         self._one_at_a_time = RLock()
 
@@ -101,15 +107,16 @@ class Store:
             if os.path.lexists(where):
                 _require_file(where)
             where.parent.mkdir(parents=True, exist_ok=True)
-            side = _SideFile(where)
+            side = SideFile(where)
             try:
                 if not os.path.lexists(where):
                     _create(where, side)
                 connection = _connect(where)
                 try:
-                    latest = _check(where, connection)
-                    side.require(where, latest[0])
-                    side.note(latest[0])
+                    content = _check(where, connection)
+                    side.require(where, content.number)
+                    side.note(content.number)
+                    _upgrade(connection)
                     _sync_directory(where.parent)
                 except BaseException:
                     connection.close()
@@ -117,7 +124,7 @@ class Store:
             except BaseException:
                 side.close()
                 raise
-        return cls(where, connection, side, latest)
+        return cls(where, connection, side, content)
 
     def close(self) -> None:
         """Close the file and let go of the lock. Closing twice is allowed."""
@@ -147,11 +154,17 @@ class Store:
         with self._open() as connection:
             return list(connection.execute("SELECT number, time FROM revision ORDER BY number"))
 
-    def append(self, expected_latest: int, change: Change, now: datetime) -> int:
+    def ranks(self) -> Ranks:
+        """Those that the newest revision was stored with; none in a new store, and in one that was of schema 1."""
+        with self._open():
+            return self._ranks
+
+    def append(self, expected_latest: int, change: Change, now: datetime, ranks: Ranks | None = None) -> int:
         """Apply a change to revision `expected_latest`, and return the new revision once it is on the disk.
 
-        now: with a time zone. Raises RevisionConflict when another revision is the newest, NoSuchObject for the removal
-        of what is not there, StoreError when it cannot be written; in each case nothing is stored.
+        now: with a time zone. ranks: of its rules; None: they are as they were. Raises RevisionConflict when another
+        revision is the newest, NoSuchObject for the removal of what is not there, StoreError when it cannot be written;
+        in each case nothing is stored.
         """
         if now.tzinfo is None:
             raise ValueError("a time of day needs its time zone")
@@ -164,11 +177,15 @@ class Store:
             whole = isinstance(change, PutPolicy) or number - _whole_before(connection, latest) >= WHOLE_EVERY
             time = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             body = _packed(document if whole else change)
+            ranks = self._ranks if ranks is None else ranks
             with _transaction(connection):
                 digest = _digest(number, time, whole, body, _digest_of(connection, latest))
                 connection.execute("INSERT INTO revision VALUES (?, ?, ?, ?, ?)", (number, time, whole, body, digest))
                 connection.execute("UPDATE head SET number = ?, digest = ?", (number, digest))
-            self._latest = (number, document)
+                if ranks != self._ranks:
+                    row = _row_of(ranks, number, digest)
+                    connection.execute("UPDATE ranks SET number = ?, body = ?, digest = ?", row)
+            self._latest, self._ranks = (number, document), ranks
             self._side.note(number)
             return number
 
@@ -181,52 +198,20 @@ class Store:
                 yield self._connection
 
 
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The newest revision, its document, and the ranks."""
+
+    number: int
+    document: Document
+    ranks: Ranks
+
+
 class _DamagedError(Exception):
     """What is read cannot be what was written."""
 
 
-class _SideFile:
-    """`<path>.lock`: locked while the store is open, until close or the end of the process; and what was acknowledged.
-
-    The number is written after the revision is synced, and is not synced itself: it may lag behind, it is never ahead.
-    """
-
-    def __init__(self, store: Path) -> None:
-        self.path = Path(f"{store}.lock")
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = self._read()[0]
-            os.close(self._file)
-            raise StoreError(f"the store {store} is in use by another controller (process {holder or '?'})") from None
-        except BaseException:
-            os.close(self._file)
-            raise
-        self.acknowledged = self._read()[1]
-
-    def _read(self) -> tuple[int, int]:
-        """(process, revision), zeros where nothing was noted yet."""
-        found = _SIDE_FILE.fullmatch(os.pread(self._file, 100, 0))
-        return (int(found[1]), int(found[2])) if found else (0, 0)
-
-    def require(self, store: Path, revision: int) -> None:
-        """Raise StoreError where a store at this revision has lost one that was acknowledged."""
-        if revision < self.acknowledged:
-            raise StoreError(
-                f"the store {store} is at revision {revision}, but revision {self.acknowledged} was stored in it: "
-                f"put the newer one back, or remove {self.path} to go on from revision {revision}"
-            )
-
-    def note(self, revision: int) -> None:
-        with suppress(OSError):  # the revision is stored already; a number that lags behind only weakens a later check
-            os.pwrite(self._file, b"process %10d\nrevision %20d\n" % (os.getpid(), revision), 0)
-
-    def close(self) -> None:
-        os.close(self._file)
-
-
-def _create(path: Path, side: _SideFile) -> None:
+def _create(path: Path, side: SideFile) -> None:
     """A new, empty store, complete or not there at all: built beside its place, synced, then renamed."""
     log = Path(f"{path}-wal")
     if side.acknowledged or log.exists():
@@ -243,6 +228,7 @@ def _create(path: Path, side: _SideFile) -> None:
             for statement in _TABLES.values():
                 connection.execute(statement)
             connection.execute("INSERT INTO head VALUES (0, ?)", (_NO_DIGEST,))
+            connection.execute("INSERT INTO ranks VALUES (?, ?, ?)", _row_of({}, 0, _NO_DIGEST))
             connection.execute(f"PRAGMA user_version = {SCHEMA}")
     finally:
         connection.close()
@@ -264,8 +250,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
 
 
-def _check(path: Path, connection: sqlite3.Connection) -> tuple[int, Document]:
-    """The newest revision and its document, after everything that could cast doubt on them has been looked at."""
+def _check(path: Path, connection: sqlite3.Connection) -> _Content:
+    """What is in the store, after everything that could cast doubt on it has been looked at."""
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StoreError(f"{path} is a database, but not a Tripoint store")
     schema = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -277,8 +263,8 @@ def _check(path: Path, connection: sqlite3.Connection) -> tuple[int, Document]:
     if found != "ok":
         raise _DamagedError(found)
     tables = dict(connection.execute("SELECT name, sql FROM sqlite_schema"))
-    if schema != SCHEMA or tables != _TABLES:
-        raise _DamagedError(f"its tables are not those of schema {SCHEMA}")
+    if (schema, tables) not in ((SCHEMA, _TABLES), (1, _TABLES_1)):
+        raise _DamagedError(f"its tables are not those of schema {schema}")
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise StoreError(f"the store {path} is on a file system that cannot keep a write-ahead log")
     connection.execute("PRAGMA synchronous = FULL")
@@ -286,10 +272,40 @@ def _check(path: Path, connection: sqlite3.Connection) -> tuple[int, Document]:
     newest, count = connection.execute("SELECT coalesce(max(number), 0), count(*) FROM revision").fetchone()
     if len(heads) != 1 or heads[0][0] != newest or count != newest or heads[0][1] != _digest_of(connection, newest):
         raise _DamagedError("revisions are missing")
-    document = _replay(connection, newest)
+    content = _Content(newest, _replay(connection, newest), _ranks_in(connection) if schema == SCHEMA else {})
     with _transaction(connection):  # what cannot be written is noticed now, not at the first change
         connection.execute("UPDATE head SET number = number")
-    return newest, document
+    return content
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a store of schema 1, which was checked, to this one. Its rules get ranks as new ones do."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA:
+        return
+    with _transaction(connection):
+        connection.execute(_TABLES["ranks"])
+        connection.execute("INSERT INTO ranks VALUES (?, ?, ?)", _row_of({}, 0, _NO_DIGEST))
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _ranks_in(connection: sqlite3.Connection) -> Ranks:
+    rows = connection.execute("SELECT number, CAST(body AS BLOB), digest FROM ranks").fetchall()
+    if len(rows) != 1:
+        raise _DamagedError("the ranks of its rules are missing")
+    number, body, digest = rows[0]
+    if digest != _digest_of_ranks(number, body, _digest_of(connection, number)):
+        raise _DamagedError("the ranks of its rules are not what was written")
+    return cast(Ranks, msgpack.unpackb(body))
+
+
+def _row_of(ranks: Ranks, number: int, revision: bytes) -> tuple[int, bytes, bytes]:
+    """revision: the digest of the one of this number."""
+    body = _packed(ranks)
+    return number, body, _digest_of_ranks(number, body, revision)
+
+
+def _digest_of_ranks(number: int, body: bytes, revision: bytes) -> bytes:
+    return hashlib.sha256(b"ranks" + msgpack.packb(number) + revision + body).digest()
 
 
 def _whole_before(connection: sqlite3.Connection, number: int) -> int:
@@ -304,7 +320,8 @@ def _replay(connection: sqlite3.Connection, number: int) -> Document:
     start = _whole_before(connection, number)
     document = empty_document()
     before = _digest_of(connection, max(start - 1, 0))
-    chain = "SELECT number, time, whole, body, digest FROM revision WHERE number BETWEEN ? AND ? ORDER BY number"
+    columns = "number, time, whole, CAST(body AS BLOB), digest"
+    chain = f"SELECT {columns} FROM revision WHERE number BETWEEN ? AND ? ORDER BY number"
     rows = connection.execute(chain, (start, number)).fetchall()
     if [row[0] for row in rows] != list(range(max(start, 1), number + 1)):
         raise _DamagedError(f"revisions before {number} are missing")
@@ -331,17 +348,19 @@ def _digest(number: int, time: str, whole: bool, body: bytes, before: bytes) -> 
     return hashlib.sha256(before + head + body).digest()
 
 
-def _packed(content: Change | Document) -> bytes:
-    """msgpack of a whole document or of a change to one. Raises StoreError for what msgpack cannot hold."""
+def _packed(content: Change | Document | Ranks) -> bytes:
+    """msgpack of a whole document, of a change to one, or of ranks. Raises StoreError for what msgpack cannot hold."""
     match content:
         case PutPolicy():
             raise AssertionError("a whole document is stored as such")
-        case PutObject(kind, name, value):
+        case PutObject(kind, name, value, None):
             plain: object = [kind, name, value]
+        case PutObject(kind, name, value, before):
+            plain = [kind, name, value, before]
         case DeleteObject(kind, name):
             plain = [kind, name]
-        case document:
-            plain = document
+        case mapping:
+            plain = mapping
     try:
         return cast(bytes, msgpack.packb(plain))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -352,7 +371,7 @@ def _unpacked(whole: bool, body: bytes) -> Change:
     plain = msgpack.unpackb(body, strict_map_key=False)
     if whole:
         return PutPolicy(plain)
-    return PutObject(*plain) if len(plain) == 3 else DeleteObject(*plain)
+    return PutObject(*plain) if len(plain) > 2 else DeleteObject(*plain)
 
 
 @contextmanager

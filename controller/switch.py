@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controller.flow.actions import Action
+from controller.flow.connections import Connections
 from controller.flow.fields import Field, Slice
 from controller.flow.flow import Flow
 
@@ -109,6 +110,10 @@ class Switch(Protocol):
 
         Some are asked for at a cost that grows with their number, all at the cost of `read_flows`.
         """
+        ...
+
+    def forget(self, connections: Collection[Connections]) -> None:
+        """Have conntrack forget them; each of their next packets is as the first of a new connection."""
         ...
 
     def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:

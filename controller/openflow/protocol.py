@@ -26,7 +26,7 @@ REPLY_MORE: Final = 1
 EXPERIMENTER: Final = 0xFFFF
 """The type of an action or error whose meaning an experimenter id says."""
 NICIRA: Final = 0x00002320
-"""The experimenter id of Open vSwitch's own actions and errors."""
+"""The experimenter id of Open vSwitch's own messages, actions and errors."""
 PADDING: Final = tuple(bytes(-length % 8) for length in range(8))
 """By length modulo 8: the zeros that make it a multiple of 8."""
 
@@ -38,6 +38,7 @@ class Message(IntEnum):
     ERROR = 1
     ECHO_REQUEST = 2
     ECHO_REPLY = 3
+    EXPERIMENTER = 4
     FEATURES_REQUEST = 5
     FEATURES_REPLY = 6
     SET_CONFIG = 9
@@ -56,6 +57,10 @@ class Message(IntEnum):
     REQUESTFORWARD = 32
     BUNDLE_CONTROL = 33
     BUNDLE_ADD_MESSAGE = 34
+
+
+CT_FLUSH: Final = 32
+"""NXT_CT_FLUSH, of Open vSwitch from 3.1 on: have conntrack forget connections."""
 
 
 class Multipart(IntEnum):

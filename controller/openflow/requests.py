@@ -1,4 +1,4 @@
-"""The other messages we send: handshake, echo, meters, barrier, bundles, multipart requests. PURE.
+"""The other messages we send: handshake, echo, meters, conntrack, barrier, bundles, multipart requests. PURE.
 
 Layouts: OpenFlow 1.4.0 sections 7.3.4.5 (meters), 7.3.5 (multipart), 7.3.8 (barrier), 7.3.9 (bundles), 7.5 (hello,
 echo).
@@ -10,14 +10,18 @@ from struct import Struct
 from typing import Final
 
 from controller.errors import CompileError
+from controller.flow.connections import Connections, End
 from controller.flow.flow import OWNER
 from controller.openflow.protocol import (
     ALL_COOKIE_BITS,
     ATOMIC_ORDERED,
+    CT_FLUSH,
     FRAGMENTS_NX_MATCH,
     GROUP_ANY,
     HEADER_BYTES,
     MAX_MESSAGE_BYTES,
+    NICIRA,
+    PADDING,
     PORT_ANY,
     TABLE_ALL,
     VERSION,
@@ -40,6 +44,15 @@ _METER_PKTPS: Final = 2
 _METER_BURST: Final = 4
 _BAND_DROP: Final = 1
 _BAND_BYTES: Final = 16
+_CT_FLUSH: Final = Struct("!BBHIIIB7x")
+_PROPERTY: Final = Struct("!HH")
+_FLUSH_ORIGINAL: Final = 0
+_FLUSH_REPLY: Final = 1
+_FLUSH_ZONE: Final = 2
+_TUPLE_SOURCE: Final = 0
+_TUPLE_TARGET: Final = 1
+_TUPLE_SOURCE_PORT: Final = 2
+_TUPLE_TARGET_PORT: Final = 3
 _SET_CONFIG: Final = Struct("!BBHIHH")
 
 
@@ -81,6 +94,38 @@ def meter_mod(command: MeterCommand, meter: int, rate_pps: int, xid: int) -> byt
         rate_pps,
         rate_pps,
     )
+
+
+def ct_flush(connections: Connections, xid: int) -> bytes:
+    """Have conntrack forget connections (nicira-ext.h, nx_ct_flush)."""
+    both = ((None, connections.asked), (connections.answers_from, connections.answers_to))
+    properties = b"".join(
+        _property(kind, bytes(4) + _ends(connections.version, *ends))
+        for kind, ends in zip((_FLUSH_ORIGINAL, _FLUSH_REPLY), both, strict=True)
+        if any(ends)
+    )
+    properties += _property(_FLUSH_ZONE, connections.zone.to_bytes(2) + bytes(2))
+    length = _CT_FLUSH.size + len(properties)
+    protocol = connections.protocol or 0
+    return _CT_FLUSH.pack(VERSION, Message.EXPERIMENTER, length, xid, NICIRA, CT_FLUSH, protocol) + properties
+
+
+def _ends(version: int, source: End | None, target: End | None) -> bytes:
+    """A tuple's properties: addresses as IPv6 ones, those of IPv4 mapped (RFC 4291 section 2.5.5.2)."""
+    found = b""
+    for kind, end in ((_TUPLE_SOURCE, source), (_TUPLE_TARGET, target)):
+        if end is not None:
+            mapped = end.address if version == 6 else 0xFFFF << 32 | end.address
+            found += _property(kind, mapped.to_bytes(16))
+    for kind, end in ((_TUPLE_SOURCE_PORT, source), (_TUPLE_TARGET_PORT, target)):
+        if end is not None and end.port is not None:
+            found += _property(kind, end.port.to_bytes(2) + bytes(2))
+    return found
+
+
+def _property(kind: int, content: bytes) -> bytes:
+    length = _PROPERTY.size + len(content)
+    return _PROPERTY.pack(kind, length) + content + PADDING[length % 8]
 
 
 def barrier_request(xid: int) -> bytes:

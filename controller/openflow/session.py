@@ -17,6 +17,7 @@ from typing import Final
 
 from controller.errors import SwitchError
 from controller.flow.actions import Action, SetField
+from controller.flow.connections import Connections
 from controller.flow.fields import ETH_TYPE, ICMPV6_CODE, ICMPV6_TYPE, IP_PROTO, ND_OPTIONS_TYPE, ND_RESERVED
 from controller.flow.flow import OWNER, OWNER_LEARNED, Flow, owner_of
 from controller.flow.meters import RATES_PPS
@@ -286,6 +287,21 @@ class Session:
             request.wait(self._exchange.timeout_s, f"{what} {len(cookies)} flows")
 
     # -- what we change
+
+    def forget(self, connections: Collection[Connections]) -> None:
+        if not connections:
+            return
+        with (
+            self._exchange.opened(len(connections), None) as flushed,
+            self._exchange.opened(1, _is_barrier_reply) as barrier,
+        ):
+            self._exchange.send(requests.ct_flush(each, xid) for xid, each in enumerate(connections, flushed.first))
+            self._exchange.send((requests.barrier_request(barrier.first),))
+            barrier.wait(self._exchange.timeout_s, "conntrack")
+        if flushed.n_errors:
+            # Not a reason to leave it alone: they end by themselves, when no packet comes for a while.
+            why = "; ".join(sorted({str(error) for _, error in flushed.errors}))
+            LOG.warning("switch does not forget connections that it translated dpid=%016x error=%s", self._dpid, why)
 
     def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
         self._exchange.send((encode_packet_out(actions, frame, 0),))

@@ -7,15 +7,13 @@ member that joins a group changes its own flow and no other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
-from controller.flow.fields import ORIGIN_CLASS, ORIGIN_NETWORK, TARGET_CLASS, TARGET_NETWORK, Slice, Term
-from controller.pipeline.ip_fields import TRACKED
 from controller.pipeline.view import NO_CLASSES as NO_NUMBERS
 from controller.pipeline.view import ClassNumbers
 from controller.policy.firewall import Peers
@@ -34,22 +32,8 @@ Key = tuple[int, int, int]
 class Side:
     """Who a rule is about, on one side: the classes, and the networks (by Network.number, 0: the outside)."""
 
-    classes: tuple[int, ...]
+    classes: frozenset[int]
     networks: tuple[int, ...]
-
-    @cached_property
-    def as_origin(self) -> tuple[tuple[Term, ...], ...]:
-        """The conditions of which one must hold for a tracked packet whose connection somebody of these opened."""
-        return self._terms(ORIGIN_CLASS, ORIGIN_NETWORK)
-
-    @cached_property
-    def as_target(self) -> tuple[tuple[Term, ...], ...]:
-        """Likewise, to whom it was opened."""
-        return self._terms(TARGET_CLASS, TARGET_NETWORK)
-
-    def _terms(self, class_: Slice, network: Slice) -> tuple[tuple[Term, ...], ...]:
-        terms = (*map(class_, self.classes), *map(network, self.networks))
-        return tuple(tuple(sorted((TRACKED, term))) for term in terms)
 
 
 class Named(NamedTuple):
@@ -87,52 +71,41 @@ class Taken:
         return _NOBODY
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An endpoint with the atoms that take it in: wherever it is, and at each of its addresses."""
-
-    endpoint: Endpoint
-    atoms: AtomSet
-    at: Mapping[tuple[int, int], AtomSet]
-    """By (IP version, address)."""
+HeldAt = Mapping[tuple[int, int], AtomSet]
+"""The atoms that take in an endpoint at each of its addresses, by (IP version, address)."""
 
 
 @dataclass(frozen=True)
 class Classes:
     """numbers: set of atoms -> its number, never 0. prefixes: prefix -> the class of its addresses, 0: none.
 
-    of_endpoint: endpoint -> the classes of its addresses. taken, endpoints, held: what all this was made of.
+    with_atom: atom -> the classes that it takes in. of_endpoint: endpoint -> the classes of its addresses. taken,
+    endpoints, held, in_use: what all this was made of; in_use: how many addresses each set of atoms takes in.
     """
 
     numbers: Mapping[AtomSet, int] = field(default_factory=dict)
     prefixes: tuple[tuple[Cidr, int], ...] = ()
-    of_endpoint: Mapping[str, ClassNumbers] = field(default_factory=dict, compare=False)
+    with_atom: Mapping[Atom, frozenset[int]] = field(default_factory=dict, compare=False)
+    of_endpoint: Mapping[str, ClassNumbers] = field(default_factory=dict)
     taken: Taken = field(default_factory=Taken, compare=False)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict, compare=False)
-    held: Mapping[str, Held] = field(default_factory=dict, compare=False)
+    held: Mapping[str, HeldAt] = field(default_factory=dict, compare=False)
+    in_use: Mapping[AtomSet, int] = field(default_factory=dict, compare=False)
 
     def of(self, endpoint: str) -> ClassNumbers:
         """The classes of a member at its addresses; empty where rules name nobody in particular."""
         return self.of_endpoint[endpoint] if self.numbers else NO_NUMBERS
 
-    @cached_property
-    def _with_atom(self) -> Mapping[Atom, tuple[int, ...]]:
-        found: dict[Atom, list[int]] = {}
-        for atoms, number in self.numbers.items():
-            for atom in atoms:
-                found.setdefault(atom, []).append(number)
-        return {atom: tuple(numbers) for atom, numbers in found.items()}
-
     def differing(self, before: Classes) -> frozenset[str]:
         """The names of groups, endpoints and prefixes that other classes are of than before."""
         if self.numbers is before.numbers:
             return frozenset()
-        now, old = self._with_atom, before._with_atom
+        now, old = self.with_atom, before.with_atom
         return frozenset(atom.partition(":")[2] for atom in now.keys() | old.keys() if now.get(atom) != old.get(atom))
 
-    def with_any(self, atoms: Iterable[Atom]) -> tuple[int, ...]:
+    def with_any(self, atoms: Iterable[Atom]) -> frozenset[int]:
         """The classes that at least one of the atoms takes in."""
-        return tuple(sorted({number for atom in atoms for number in self._with_atom.get(atom, ())}))
+        return frozenset().union(*(self.with_atom.get(atom, ()) for atom in atoms))
 
 
 NO_CLASSES = Classes()
@@ -153,22 +126,29 @@ def classify(
     taken = _take(groups, set(sides), before.taken)
     if taken is before.taken and policy.endpoints == before.endpoints:
         return before
-    held = _hold(policy.endpoints.values(), taken, before)
-    sets = {*taken.by_prefix.values(), *(atoms for one in held.values() for atoms in one.at.values())} - {_NOBODY}
-    numbers = before.numbers if sets == before.numbers.keys() else _number(sets)
-    if taken is before.taken and numbers is before.numbers:
-        prefixes = before.prefixes
+    stale = _stale(policy.endpoints, taken, before)
+    held, in_use = _hold(policy.endpoints, stale, taken, before)
+    if taken.by_prefix is before.taken.by_prefix and in_use.keys() == before.in_use.keys():
+        numbers = before.numbers
     else:
+        numbers = _number({*taken.by_prefix.values(), *in_use} - {_NOBODY})
+    prefixes, with_atom, known = before.prefixes, before.with_atom, before.of_endpoint
+    if numbers is not before.numbers:
+        # A clash of hashes may give a set another number; else one that stays has the number that it had.
+        if any(before.numbers.get(atoms, number) != number for atoms, number in numbers.items()):
+            known, stale = {}, policy.endpoints.keys()
+            with_atom = _index_atoms(numbers, NO_CLASSES)
+        else:
+            with_atom = _index_atoms(numbers, before)
+    if taken.by_prefix is not before.taken.by_prefix or numbers is not before.numbers:
         prefixes = tuple((_cidr_of(key), numbers.get(atoms, 0)) for key, atoms in sorted(taken.by_prefix.items()))
-    # A clash of hashes may give a set another number; else one that stays has the number that it had.
-    stable = numbers is before.numbers or all(before.numbers.get(atoms, n) == n for atoms, n in numbers.items())
-    of_endpoint = {
-        name: before.of_endpoint[name]
-        if stable and one is before.held.get(name)
-        else {key: numbers.get(atoms, 0) for key, atoms in one.at.items()}
-        for name, one in held.items()
-    }
-    return Classes(numbers, prefixes, of_endpoint, taken, policy.endpoints, held)
+    of_endpoint = dict(known)
+    for name in stale:
+        if name in held:
+            of_endpoint[name] = {key: numbers.get(atoms, 0) for key, atoms in held[name].items()}
+        else:
+            of_endpoint.pop(name, None)
+    return Classes(numbers, prefixes, with_atom, of_endpoint, taken, policy.endpoints, held, in_use)
 
 
 def _take(groups: Mapping[str, ResolvedGroup], sides: set[Peers], before: Taken) -> Taken:
@@ -210,17 +190,35 @@ def _touched(of: Named, before: Named) -> set[str]:
     return found
 
 
-def _hold(endpoints: Iterable[Endpoint], taken: Taken, before: Classes) -> dict[str, Held]:
-    same_prefixes = taken.by_prefix is before.taken.by_prefix
-    found: dict[str, Held] = {}
-    for endpoint in endpoints:
-        name = endpoint.name
-        atoms = taken.of_endpoint.get(name, _NOBODY)
-        held = before.held.get(name)
-        if held is None or not same_prefixes or held.endpoint is not endpoint or held.atoms is not atoms:
-            held = Held(endpoint, atoms, _at_addresses(endpoint, atoms, taken))
-        found[name] = held
+def _stale(endpoints: Mapping[str, Endpoint], taken: Taken, before: Classes) -> Collection[str]:
+    """The endpoints that are others than before, or are taken in by other atoms; those that are gone, too."""
+    if taken.by_prefix is not before.taken.by_prefix:
+        return endpoints.keys() | before.endpoints.keys()
+    old = before.endpoints
+    found = {name for name, endpoint in endpoints.items() if old.get(name) is not endpoint}
+    found.update(old.keys() - endpoints.keys())
+    if taken is not before.taken:
+        had, has = before.taken.of_endpoint, taken.of_endpoint
+        found.update(name for name, atoms in has.items() if had.get(name) is not atoms)
+        found.update(had.keys() - has.keys())
     return found
+
+
+def _hold(
+    endpoints: Mapping[str, Endpoint], stale: Iterable[str], taken: Taken, before: Classes
+) -> tuple[dict[str, HeldAt], dict[AtomSet, int]]:
+    """The atoms that take in each endpoint at its addresses; and how many addresses each set of them takes in."""
+    held, in_use = dict(before.held), dict(before.in_use)
+    for name in stale:
+        for atoms in held.pop(name, {}).values():
+            in_use[atoms] -= 1
+            if not in_use[atoms]:
+                del in_use[atoms]
+        if name in endpoints:
+            held[name] = _at_addresses(endpoints[name], taken.of_endpoint.get(name, _NOBODY), taken)
+            for atoms in held[name].values():
+                in_use[atoms] = in_use.get(atoms, 0) + 1
+    return held, in_use
 
 
 def _at_addresses(endpoint: Endpoint, atoms: AtomSet, taken: Taken) -> dict[tuple[int, int], AtomSet]:
@@ -267,13 +265,36 @@ def _cidr_of(key: Key) -> Cidr:
 
 
 def _number(sets: Iterable[AtomSet]) -> dict[AtomSet, int]:
-    """32-bit hashes of the names, so that a class keeps its number; the rare clash moves the later one on."""
-    numbers: dict[AtomSet, int] = {}
+    """Each set's own number, so that a class keeps it; the rare clash moves the later one on."""
+    numbers = {atoms: _hash_of(atoms) for atoms in sets}
     taken = {0}
-    for atoms in sorted(sets, key=sorted):
-        number = int.from_bytes(blake2b("\n".join(sorted(atoms)).encode(), digest_size=4).digest())
-        while number in taken:
-            number = (number + 1) & 0xFFFFFFFF
-        taken.add(number)
-        numbers[atoms] = number
+    if len(taken.union(numbers.values())) <= len(numbers):
+        for atoms in sorted(numbers, key=sorted):
+            number = _hash_of(atoms)
+            while number in taken:
+                number = (number + 1) & 0xFFFFFFFF
+            taken.add(number)
+            numbers[atoms] = number
     return numbers
+
+
+@lru_cache(maxsize=1 << 14)
+def _hash_of(atoms: AtomSet) -> int:
+    """32 bits."""
+    return int.from_bytes(blake2b("\n".join(sorted(atoms)).encode(), digest_size=4).digest())
+
+
+def _index_atoms(numbers: Mapping[AtomSet, int], before: Classes) -> dict[Atom, frozenset[int]]:
+    """Atom -> the classes that it takes in. An atom whose classes are the same has the very same object as before.
+
+    before: a class that is there still has the number that it had.
+    """
+    found: dict[Atom, set[int]] = {}
+    for atoms in before.numbers.keys() - numbers.keys():
+        for atom in atoms:
+            found.setdefault(atom, set(before.with_atom[atom])).discard(before.numbers[atoms])
+    for atoms in numbers.keys() - before.numbers.keys():
+        for atom in atoms:
+            found.setdefault(atom, set(before.with_atom.get(atom, ()))).add(numbers[atoms])
+    index = {**before.with_atom, **{atom: frozenset(classes) for atom, classes in found.items()}}
+    return {atom: classes for atom, classes in index.items() if classes}

@@ -7,14 +7,15 @@ result at hand, only units whose input changed are made anew. With or without an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import assert_never
 
+from controller.flow.flow import Flow
 from controller.pipeline import EMITTERS
 from controller.pipeline.router_view import RealmView, UplinkView, WayOut
-from controller.pipeline.rule_view import RuleView
+from controller.pipeline.rule_view import NO_FLOWS, RuleFlows, RuleView
 from controller.pipeline.rulebook import Rulebook, make_rulebook, place_of, rules_for, view_uplink
 from controller.pipeline.segment import (
     NO_CARRIERS,
@@ -31,7 +32,7 @@ from controller.pipeline.segment import (
 from controller.pipeline.view import ABLE, BridgeView, SharedMember, SharedView
 from controller.policy.model import Policy
 
-View = RealmView | RuleView | UplinkView
+View = RealmView | UplinkView
 NO_UPLINKS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -45,10 +46,18 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a view of the realm, of a rule or of an uplink was compiled to."""
+    """What a view of the realm or of an uplink was compiled to."""
 
     view: View
     flows: Flows
+
+
+@dataclass(frozen=True, slots=True)
+class RuleUnit:
+    """What a view of a rule was compiled to."""
+
+    view: RuleView
+    flows: RuleFlows
 
 
 MadeOf = tuple[Policy, Mapping[str, int], Mapping[str, tuple[Carrier, ...]], Rulebook, Mapping[str, int]]
@@ -65,12 +74,13 @@ class Compiled:
     bridge: Flows = ()
     shared: Shared = field(default_factory=lambda: Shared(SharedView(()), ()))
     segments: Mapping[str, Segment] = field(default_factory=dict)
+    rules: Mapping[str, RuleUnit] = field(default_factory=dict)
     others: Mapping[str, Unit] = field(default_factory=dict)
     view: BridgeView = ABLE
     made_of: MadeOf | None = field(default=None, compare=False)
     seats: Mapping[str, Seat] = field(default_factory=dict, compare=False)
 
-    def units(self) -> Iterator[Flows]:
+    def units(self) -> Iterator[Iterable[Flow]]:
         """Every unit's flows; a flow that two units need comes twice."""
         yield self.bridge
         yield self.shared.flows
@@ -79,6 +89,10 @@ class Compiled:
             yield from segment.ways.values()
             for member in segment.members.values():
                 yield member.flows
+        for rule in self.rules.values():
+            yield rule.flows.rest
+            for of_class in rule.flows.by_class:
+                yield of_class.flows.values()
         for unit in self.others.values():
             yield unit.flows
 
@@ -131,12 +145,14 @@ def compile_bridge(
         segments[name] = make_segment(policy, book, parts, before.segments.get(name), bridge)
     shared = sorted((seat.shared for seat in local.values() if seat.shared is not None), key=lambda member: member.port)
     shared_view = SharedView(tuple(shared), tuple(remote[name] for name in sorted(remote)))
-    views = _views(policy, book, seats, uplinks, bridge)
+    rules = rules_for(book, [policy.networks[name] for name in seats])
+    others = _others(policy, book, uplinks, bridge)
     return Compiled(
         before.bridge or _bridge(bridge),
         _shared(shared_view, before.shared),
         segments,
-        {key: _unit(view, before.others.get(key)) for key, view in views.items()},
+        {view.rule.name: _rule_unit(view, before.rules.get(view.rule.name)) for view in rules},
+        {key: _unit(view, before.others.get(key)) for key, view in others.items()},
         bridge,
         made_of,
         local,
@@ -151,18 +167,18 @@ def _seats(policy: Policy, ports: Mapping[str, int], book: Rulebook, before: Com
     same_networks = policy.networks == old.networks
     if same_networks and policy.endpoints == old.endpoints and ports == old_ports and book.classes is old_book.classes:
         return before.seats
+    known = before.seats if same_networks else {}
     found: dict[str, Seat] = {}
     for name, port in ports.items():
-        endpoint, known = policy.endpoints[name], before.seats.get(name)
+        endpoint, seat = policy.endpoints[name], known.get(name)
         if (
-            known is None
-            or not same_networks
-            or known.endpoint is not endpoint
-            or known.port != port
-            or known.classes is not book.classes.of(name)
+            seat is None
+            or seat.endpoint is not endpoint
+            or seat.port != port
+            or seat.classes is not book.classes.of(name)
         ):
-            known = seat_of(policy, endpoint, port, book)
-        found[name] = known
+            seat = seat_of(policy, endpoint, port, book)
+        found[name] = seat
     return found
 
 
@@ -215,12 +231,9 @@ def _remote_shared(policy: Policy, here: Mapping[str, tuple[Carrier, ...]]) -> d
     return found
 
 
-def _views(
-    policy: Policy, book: Rulebook, here: Collection[str], uplinks: Mapping[str, int], bridge: BridgeView
-) -> dict[str, View]:
-    """What is compiled besides networks, by a name of its own."""
+def _others(policy: Policy, book: Rulebook, uplinks: Mapping[str, int], bridge: BridgeView) -> dict[str, View]:
+    """What is compiled besides networks and rules, by a name of its own."""
     found: dict[str, View] = {} if book.realm is None else {"realm": book.realm}
-    found |= {f"rule {view.rule.name}": view for view in rules_for(book, [policy.networks[name] for name in here])}
     for name, port in uplinks.items():
         found[f"uplink {name}"] = view_uplink(policy, policy.uplinks[name], port, bridge)
     return found
@@ -242,15 +255,19 @@ def _shared(view: SharedView, before: Shared) -> Shared:
     return Shared(view, tuple(flow for make, emit in _SHARED_STAGES for flow in make(emit, view)))
 
 
+def _rule_unit(view: RuleView, before: RuleUnit | None) -> RuleUnit:
+    if before is not None and (before.view is view or before.view == view):
+        return before
+    compile_rule, emit = _RULE_STAGES[view.table]
+    return RuleUnit(view, compile_rule(emit, view, NO_FLOWS if before is None else before.flows))
+
+
 def _unit(view: View, before: Unit | None) -> Unit:
     if before is not None and before.view == view:
         return before
     match view:
         case RealmView():
             return Unit(view, tuple(flow for make, emit in _REALM_STAGES for flow in make(emit, view)))
-        case RuleView():
-            make, emit = _RULE_STAGES[view.table]
-            return Unit(view, tuple(make(emit.recalling(() if before is None else before.flows), view)))
         case UplinkView():
             return Unit(view, tuple(flow for make, emit in _UPLINK_STAGES for flow in make(emit, view)))
         case never:

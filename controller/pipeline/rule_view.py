@@ -1,27 +1,24 @@
 """Rules as the stages see them: numbered, sorted into tables, with their peers as classes and networks. PURE.
 
 Each tier has a table of its own, and a rule that only logs ends one: what comes after it in its tier is the next
-table's. Within a table the first rule has the highest rank.
+table's. Within a table, and a tier, the first rule has the highest rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from zlib import crc32
 
 from controller.errors import pointer
+from controller.flow.flow import Flow
 from controller.pipeline.classes import NO_CLASSES, Classes, Side, atoms_of
+from controller.pipeline.ranks import Ranks, rank_tiers
 from controller.policy.firewall import Action, Peers, Rule
 from controller.policy.model import Network, Policy
 from controller.policy.peers import ResolvedGroup
 
 RULE_TABLES = 8
 """How many tiers and rules that only log there may be together."""
-CHAPTER, CHAPTER_MAX, CHAPTERS = 16, 250, 240
-"""How many rules a chapter of a table has where it may, how many at most, and how many chapters there are."""
-RANKS = CHAPTERS * CHAPTER_MAX
-"""How many rules a table can hold, and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +46,51 @@ class RuleView:
         return any(side is not None and not (side.classes or side.networks) for side in (self.origin, self.target))
 
 
+@dataclass(frozen=True, slots=True)
+class ClassFlows:
+    """A flow for each class of origins or targets.
+
+    frame: what they are made of besides: where it is the same, they differ in nothing but which classes there are.
+    version: of these very flows; since: of those that they were made from, by what has come and gone.
+    """
+
+    frame: tuple[object, ...]
+    classes: frozenset[int]
+    flows: Mapping[int, Flow]
+    version: object = field(default_factory=object, compare=False)
+    since: object = field(default=None, compare=False)
+    come: frozenset[int] = field(default=frozenset(), compare=False)
+    gone: frozenset[int] = field(default=frozenset(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFlows:
+    """What a rule is compiled to: flows for its classes, and the rest.
+
+    made_of: of what the rest was made. rule, services: the rule, and what its stage made of its service.
+    """
+
+    rest: tuple[Flow, ...] = ()
+    by_class: tuple[ClassFlows, ...] = ()
+    made_of: tuple[object, ...] = field(default=(), compare=False)
+    rule: Rule | None = field(default=None, compare=False)
+    services: tuple[object, ...] = field(default=(), compare=False)
+
+
+NO_FLOWS = RuleFlows()
+
+
 @dataclass(frozen=True)
 class RuleViews:
-    """Every rule by name; equal rules in equal places have equal views. Besides, what tells who their sides are."""
+    """Every rule by name; equal rules in equal places have equal views. Besides, what tells who their sides are, and
+    ranks for the next views to keep.
+    """
 
     by_name: Mapping[str, RuleView] = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict, compare=False)
     classes: Classes = field(default=NO_CLASSES, compare=False)
     groups: Mapping[str, ResolvedGroup] = field(default_factory=dict, compare=False)
+    ranks: Ranks = field(default_factory=dict, compare=False)
 
 
 NO_VIEWS = RuleViews()
@@ -65,7 +99,8 @@ NO_VIEWS = RuleViews()
 def view_rules(
     policy: Policy, classes: Classes, groups: Mapping[str, ResolvedGroup], before: RuleViews = NO_VIEWS
 ) -> RuleViews:
-    """before: earlier ones; equal ones are kept."""
+    """before: earlier ones; equal ones are kept, and so are ranks."""
+    ranks = rank_tiers(policy, before.ranks)
     same_networks = policy.networks == before.networks
     others = {name for name, group in groups.items() if before.groups.get(name) is not group}
     others |= classes.differing(before.classes)
@@ -84,19 +119,23 @@ def view_rules(
         )
 
     found: dict[str, RuleView] = {}
-    for rule, table, onward, rank in _place(policy):
+    for rule, table, onward, rank in _place(policy, ranks):
         known = before.by_name.get(rule.name)
         if known is not None and same_networks and known.rule is rule:
             origin = known.origin if same(rule.origin) else side(rule.origin)
             target = known.target if same(rule.target) else side(rule.target)
+            stays = origin is known.origin and target is known.target
+            if stays and (known.table, known.onward, known.rank) == (table, onward, rank):
+                found[rule.name] = known
+                continue
         else:
             origin, target = side(rule.origin), side(rule.target)
         view = RuleView(rule, table, onward, rank, origin, target)
-        found[rule.name] = known if known is not None and known == view else view
-    return RuleViews(found, policy.networks, classes, groups)
+        found[rule.name] = known if known == view else view
+    return RuleViews(found, policy.networks, classes, groups, ranks)
 
 
-def _place(policy: Policy) -> Iterator[tuple[Rule, int, int | None, int]]:
+def _place(policy: Policy, ranks: Ranks) -> Iterator[tuple[Rule, int, int | None, int]]:
     by_tier: dict[str, list[list[Rule]]] = {tier: [[]] for tier in policy.tiers}
     for rule in policy.rules.values():
         tables = by_tier[rule.tier]
@@ -104,40 +143,13 @@ def _place(policy: Policy) -> Iterator[tuple[Rule, int, int | None, int]]:
         if rule.action is Action.LOG:
             tables.append([])
     n_tables, table = sum(map(len, by_tier.values())), 0
-    for tables in by_tier.values():
+    for tier, tables in by_tier.items():
         following = table + len(tables)
         onward = following if following < n_tables else None
         for rules in tables:
-            for rule, rank in zip(rules, ranks_of([rule.name for rule in rules]), strict=True):
-                yield rule, table, onward, rank
+            for rule in rules:
+                yield rule, table, onward, ranks[tier][rule.name]
             table += 1
-
-
-def ranks_of(names: Sequence[str]) -> Iterator[int]:
-    """The rank of each rule of a table, descending, by nothing but their names in order.
-
-    A rule that comes or goes must not move all that follow: each flow of a rule that moves is another one. So ranks are
-    counted within chapters, and where a chapter begins is told by the hash of a rule's name: most changes move the rest
-    of one chapter. A chapter that is full ends as well, and chapters are longer where there would be too many.
-    """
-    hashes = [crc32(name.encode()) for name in names]
-    length = CHAPTER
-    while (placed := _chapters(hashes, length)) and placed[-1][0] >= CHAPTERS:
-        length *= 2
-    for chapter, place in placed:
-        yield RANKS - 1 - chapter * CHAPTER_MAX - place
-
-
-def _chapters(hashes: Sequence[int], length: int) -> list[tuple[int, int]]:
-    """(chapter, place in it) of each rule. length: of a chapter, on average."""
-    found: list[tuple[int, int]] = []
-    chapter, place = 0, -1
-    for number in hashes:
-        place += 1
-        if number % length == length - 1 or place == CHAPTER_MAX:
-            chapter, place = chapter + 1, 0
-        found.append((chapter, place))
-    return found
 
 
 def _side(policy: Policy, peers: Peers, classes: Classes, groups: Mapping[str, ResolvedGroup]) -> Side:

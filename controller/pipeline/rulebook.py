@@ -48,7 +48,8 @@ NO_BOOK = Rulebook()
 
 def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
     """NO_BOOK for a policy that has isolated networks only and no rules. before: an earlier one, of which the parts
-    whose inputs are the same are kept; with it or without, the book is the same.
+    whose inputs are the same are kept, and ranks of rules as far as their order allows; with it or without, all but the
+    ranks is the same.
     """
     groups = resolve_again(policy, before.groups)
     zones = zone_of_networks(policy, groups.means)

@@ -7,7 +7,6 @@ outside the declaration, so the rendered pipeline page cannot say less than the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import copy
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -31,7 +30,7 @@ from controller.flow.actions import (
 from controller.flow.fields import FIELDS, NW_TTL, VLAN_VID, Field, Slice, Term
 from controller.flow.flow import Flow
 from controller.pipeline.router_view import RealmView, UplinkView
-from controller.pipeline.rule_view import RuleView
+from controller.pipeline.rule_view import RuleFlows, RuleView
 from controller.pipeline.view import BridgeView, CarriedView, MemberView, NetworkView, SharedView
 
 
@@ -88,7 +87,7 @@ class Stage:
     member: Callable[[Emit, MemberView], Iterator[Flow]] | None = None
     shared: Callable[[Emit, SharedView], Iterator[Flow]] | None = None
     realm: Callable[[Emit, RealmView], Iterator[Flow]] | None = None
-    rule: Callable[[Emit, RuleView], Iterator[Flow]] | None = None
+    rule: Callable[[Emit, RuleView, RuleFlows], RuleFlows] | None = None
     uplink: Callable[[Emit, UplinkView], Iterator[Flow]] | None = None
 
 
@@ -117,14 +116,6 @@ class Emit:
         self._tables = {name: tables[name] for name in stage.next}
         self._priorities = stage.priorities
         self._matches = frozenset(field.index for field in stage.matches)
-        self._earlier: tuple[Flow, ...] = ()
-        self._made: dict[tuple[int, tuple[Term, ...]], Flow] = {}
-
-    def recalling(self, flows: tuple[Flow, ...]) -> Emit:
-        """The same; but where one of these flows, which it made earlier, is asked for again, it is that very flow."""
-        found = copy(self)
-        found._earlier, found._made = flows, {}
-        return found
 
     def __call__(
         self,
@@ -162,31 +153,14 @@ class Emit:
             self._enforce(action)
         number = declared.number + rank
         target = None if goto is None else self.table(goto)
-        made, said = self._recall(), (target, origin, why)
         for match in matches:
-            terms = tuple(match)
-            flow = made.pop((number, terms), None)
-            if flow is None:
-                terms = _merge(terms)
-                if made:
-                    flow = made.pop((number, tuple(sorted(terms))), None)
-            if flow is not None and flow.actions == actions and (flow.goto, flow.origin, flow.why) == said:
-                actions = flow.actions  # the next comparison is by identity
-                yield flow
-                continue
+            terms = _merge(tuple(match))
             for index, _, _ in terms:
                 if index not in self._matches:
                     raise CompileError(
                         f"stage {self._stage.name} matches {FIELDS[index].name}, which it does not declare"
                     )
             yield Flow(self._table, number, terms, actions, goto=target, origin=origin, why=why)
-
-    def _recall(self) -> dict[tuple[int, tuple[Term, ...]], Flow]:
-        if self._earlier:
-            table = self._table
-            self._made = {(flow.priority, flow.match): flow for flow in self._earlier if flow.table == table}
-            self._earlier = ()
-        return self._made
 
     def table(self, stage: str) -> int:
         """The number of a stage that this one may go or resubmit to."""

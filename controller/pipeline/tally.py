@@ -6,23 +6,26 @@ match) contradict each other; a table could hold only one of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from controller.diff import Difference
 from controller.errors import CompileError
 from controller.flow.flow import Flow
 from controller.pipeline.compile import Compiled
+from controller.pipeline.rule_view import NO_FLOWS, ClassFlows
 from controller.pipeline.segment import Flows
 
+Units = list[Sequence[Flow]]
 
-def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[Flows]]:
+
+def changed_units(before: Compiled, after: Compiled) -> tuple[Units, Units]:
     """The units that are gone and those that are new, without the flows that one unit has kept.
 
     A unit that both share costs one comparison.
     """
-    gone: list[Flows] = []
-    new: list[Flows] = []
+    gone: Units = []
+    new: Units = []
 
     def compare(old: Flows, now: Flows) -> None:
         if old is not now:
@@ -32,7 +35,7 @@ def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[
 
     compare(before.bridge, after.bridge)
     compare(before.shared.flows, after.shared.flows)
-    if before.segments is after.segments and before.others is after.others:
+    if before.segments is after.segments and before.rules is after.rules and before.others is after.others:
         return gone, new
     for name in chain(after.segments, (name for name in before.segments if name not in after.segments)):
         old, now = before.segments.get(name), after.segments.get(name)
@@ -48,10 +51,32 @@ def changed_units(before: Compiled, after: Compiled) -> tuple[list[Flows], list[
         for member in chain(now_members, (member for member in old_members if member not in now_members)):
             was, becomes = old_members.get(member), now_members.get(member)
             compare(was.flows if was else (), becomes.flows if becomes else ())
+    for name in chain(after.rules, (name for name in before.rules if name not in after.rules)):
+        old_rule, rule = before.rules.get(name), after.rules.get(name)
+        if old_rule is rule:
+            continue
+        old_flows, flows = old_rule.flows if old_rule else NO_FLOWS, rule.flows if rule else NO_FLOWS
+        compare(old_flows.rest, flows.rest)
+        had, has = ({one.frame: one for one in each.by_class} for each in (old_flows, flows))
+        for frame in had.keys() | has.keys():
+            left, right = _apart_by_class(had.get(frame), has.get(frame))
+            gone.append(left)
+            new.append(right)
     for key in chain(after.others, (key for key in before.others if key not in after.others)):
         was_unit, unit = before.others.get(key), after.others.get(key)
         compare(was_unit.flows if was_unit else (), unit.flows if unit else ())
     return gone, new
+
+
+def _apart_by_class(old: ClassFlows | None, now: ClassFlows | None) -> tuple[list[Flow], list[Flow]]:
+    """Both, which have one frame, without the flows of classes that are in both."""
+    if old is None or now is None:
+        return [*(old.flows.values() if old else ())], [*(now.flows.values() if now else ())]
+    if now.since is old.version:
+        gone, come = now.gone, now.come
+    else:
+        gone, come = old.classes - now.classes, now.classes - old.classes
+    return [old.flows[number] for number in gone], [now.flows[number] for number in come]
 
 
 def _apart(old: Flows, now: Flows) -> tuple[Flows, Flows]:
@@ -125,5 +150,5 @@ class Tally:
                 raise CompileError(f"two flows for one match: {flow} of {flow.origin}, {rival} of {rival.origin}")
 
 
-def _each(units: list[Flows]) -> Iterator[Flow]:
+def _each(units: Units) -> Iterator[Flow]:
     return chain.from_iterable(units)

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 from controller.errors import Problem
 from controller.policy import rules
-from controller.policy.cover import PeerCovers, service_covers
+from controller.policy.cover import NOTHING_COVERED, Covered, find_coverers, service_covers
 from controller.policy.firewall import Action, Peers, Rule
 from controller.policy.model import OUTSIDE, Endpoint, Members, Network, Policy
 from controller.policy.peers import NO_GROUPS, Groups, ResolvedGroup, resolve_again
@@ -34,14 +34,11 @@ def advise(policy: Policy) -> tuple[Problem, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Around:
-    """What the names in rules mean. endpoints: those that rules and groups name, and those that networks share."""
+class _Sides:
+    """The peers of a tier's rules, each once; and of each rule the places of its origin and target among them."""
 
-    groups: Mapping[str, ResolvedGroup]
-    endpoints: tuple[Endpoint, ...]
-    networks: tuple[Network, ...]
-    deserted: frozenset[str]
-    """Declared networks without a member."""
+    peers: tuple[Peers, ...]
+    of_rules: tuple[tuple[int, int], ...]
 
 
 class Adviser:
@@ -51,6 +48,8 @@ class Adviser:
         self._before: dict[tuple[str, ...], tuple[object, object]] = {}
         self._now: dict[tuple[str, ...], tuple[object, object]] = {}
         self._groups = NO_GROUPS
+        self._endpoints: Mapping[str, Endpoint] = {}
+        self._covered: Mapping[str, Covered] = {}
 
     def advise(self, policy: Policy, groups: Groups = NO_GROUPS) -> tuple[Problem, ...]:
         """As the function `advise`. groups: what they mean, where somebody has resolved them already."""
@@ -63,37 +62,26 @@ class Adviser:
         problems = [
             rules.GROUP_EMPTY.problem(("groups", name), group=name) for name, group in means.items() if group.empty
         ]
-        around = self._around(policy, means)
+        endpoints, deserted = _look_around(policy, means)
+        if not _same_places(endpoints, self._endpoints):
+            self._covered = {}
+        self._endpoints, covered_before, self._covered = endpoints, self._covered, {}
         tiers: dict[str, list[Rule]] = {name: [] for name in policy.tiers}
         for rule in policy.rules.values():
             tiers[rule.tier].append(rule)
-        for name, within in tiers.items():
-            problems += self._unit(("tier", name), _look_at_tier, tuple(within), around)
+        surroundings = (deserted, tuple(policy.networks.values()))
+        for name, rules_of_tier in tiers.items():
+            within = tuple(rules_of_tier)
+            sides = self._unit(("sides", name), _number_sides, within, None)
+            covered = find_coverers(sides.peers, means, endpoints, covered_before.get(name, NOTHING_COVERED))
+            self._covered[name] = covered
+            tier = (within, sides, covered)
+            found, hopeless = self._unit(("tier", name), _look_at_tier, tier, surroundings)
+            problems += found
+            sound = (within, sides, hopeless)
+            problems += self._unit(("shadows", name), _look_for_shadows, sound, covered.coverers)
         self._before = self._now
         return (*problems, *stateless)
-
-    def _around(self, policy: Policy, groups: Mapping[str, ResolvedGroup]) -> _Around:
-        named: set[str] = set()
-        for group in groups.values():
-            named |= group.endpoints
-        for rule in policy.rules.values():
-            named.update(rule.origin.endpoints, rule.target.endpoints)
-        peopled: set[str] = set()
-        for endpoint in policy.endpoints.values():
-            if len(endpoint.networks) > 1:
-                named.add(endpoint.name)
-                peopled.update(endpoint.networks)
-            else:
-                peopled.add(endpoint.networks[0])
-        networks = policy.networks.values()
-        deserted = frozenset(n.name for n in networks if n.members is Members.DECLARED and n.name not in peopled)
-        endpoints = tuple(policy.endpoints[name] for name in policy.endpoints.keys() & named)
-        around = _Around(groups, tuple(sorted(endpoints, key=lambda each: each.name)), tuple(networks), deserted)
-        last = self._before.get(("around",), (None, None))[1]
-        if last == around:
-            around = last
-        self._now["around",] = ((), around)
-        return around
 
     def _unit(self, key: tuple[str, ...], run: Callable[[A, B], R], one: A, two: B) -> R:
         """run(one, two), or what that returned last time, where both are the same."""
@@ -103,6 +91,40 @@ class Adviser:
             last = (inputs, run(one, two))
         self._now[key] = last
         return cast(R, last[1])
+
+
+def _look_around(policy: Policy, groups: Mapping[str, ResolvedGroup]) -> tuple[Mapping[str, Endpoint], frozenset[str]]:
+    """The endpoints that rules and groups name, with those that networks share; declared networks without a member."""
+    named: set[str] = set()
+    for group in groups.values():
+        named |= group.endpoints
+    for rule in policy.rules.values():
+        named.update(rule.origin.endpoints, rule.target.endpoints)
+    places = {endpoint.networks for endpoint in policy.endpoints.values()}
+    peopled = {network for networks in places for network in networks}
+    if any(len(networks) > 1 for networks in places):
+        named.update(endpoint.name for endpoint in policy.endpoints.values() if len(endpoint.networks) > 1)
+    declared = (n.name for n in policy.networks.values() if n.members is Members.DECLARED)
+    endpoints = {name: endpoint for name, endpoint in policy.endpoints.items() if name in named}
+    return endpoints, frozenset(name for name in declared if name not in peopled)
+
+
+def _same_places(now: Mapping[str, Endpoint], before: Mapping[str, Endpoint]) -> bool:
+    """Whether each endpoint that is in both has the networks and addresses that it had, and all that are shared are."""
+
+    def place(endpoint: Endpoint) -> object:
+        return (endpoint.networks, endpoint.ips, endpoint.mac)
+
+    changed = [name for name, endpoint in now.items() if before.get(name) is not endpoint]
+    changed += [name for name in before if name not in now]
+    for name in changed:
+        one, other = now.get(name), before.get(name)
+        if one is not None and other is not None:
+            if place(one) != place(other):
+                return False
+        elif any(each is not None and len(each.networks) > 1 for each in (one, other)):
+            return False
+    return True
 
 
 def _look_at_rewrites(policy: Policy) -> Iterator[Problem]:
@@ -115,108 +137,131 @@ def _look_at_rewrites(policy: Policy) -> Iterator[Problem]:
 # -- unit: the rules of a tier
 
 
-def _look_at_tier(within: tuple[Rule, ...], around: _Around) -> list[Problem]:
-    endpoints = {endpoint.name: endpoint for endpoint in around.endpoints}
-    networks = {network.name: network for network in around.networks}
-    covers = PeerCovers((side for rule in within for side in (rule.origin, rule.target)), around.groups, endpoints)
-    places = _Places(covers, endpoints)
+def _number_sides(within: tuple[Rule, ...], _: None) -> _Sides:
+    numbers: dict[Peers, int] = {}
+    of_rules = tuple(
+        (numbers.setdefault(rule.origin, len(numbers)), numbers.setdefault(rule.target, len(numbers)))
+        for rule in within
+    )
+    return _Sides(tuple(numbers), of_rules)
+
+
+def _look_at_tier(
+    tier: tuple[tuple[Rule, ...], _Sides, Covered], surroundings: tuple[frozenset[str], tuple[Network, ...]]
+) -> tuple[list[Problem], frozenset[str]]:
+    """What is odd about each rule by itself; and the names of those that are about nobody."""
+    within, sides, covered = tier
+    deserted, networks = surroundings
+    void = {
+        number
+        for number, (peers, united) in enumerate(zip(covered.peers, covered.united, strict=True))
+        if not peers.anybody and _nobody(united, deserted)
+    }
+    places = _Places(covered, {network.name: network for network in networks})
     problems: list[Problem] = []
     hopeless: set[str] = set()
-    for rule in within:
-        for key, peers in (("from", rule.origin), ("to", rule.target)):
-            if not peers.anybody and _nobody(covers.united(peers), around.deserted):
-                problems.append(rules.SELECTS_NOBODY.problem(("rules", rule.name, key), rule=rule.name))
-                hopeless.add(rule.name)
-        if rule.action is Action.ALLOW and rule.name not in hopeless:
-            problems += _look_for_a_way(rule, places, networks)
-    problems += _look_for_shadows([rule for rule in within if rule.name not in hopeless], covers)
-    return problems
+    for rule, ends in zip(within, sides.of_rules, strict=True):
+        if not void.isdisjoint(ends):
+            for key, number in zip(("from", "to"), ends, strict=True):
+                if number in void:
+                    problems.append(rules.SELECTS_NOBODY.problem(("rules", rule.name, key), rule=rule.name))
+            hopeless.add(rule.name)
+        elif rule.action is Action.ALLOW and not places.has_way(*ends):
+            problems.append(_no_way(rule, ends, places))
+    return problems, frozenset(hopeless)
 
 
 def _nobody(peers: ResolvedGroup, deserted: frozenset[str]) -> bool:
     return not (peers.endpoints or peers.outside or peers.blocks or peers.networks - deserted)
 
 
-def _look_for_shadows(within: list[Rule], covers: PeerCovers) -> Iterator[Problem]:
-    """Rules of which all that they are about is decided by one before them."""
-    place = {rule.name: index for index, rule in enumerate(within)}
-    before: dict[int, dict[int, list[Rule]]] = {}
+def _look_for_shadows(
+    tier: tuple[tuple[Rule, ...], _Sides, frozenset[str]], coverers: tuple[frozenset[int], ...]
+) -> list[Problem]:
+    """Rules of which all that they are about is decided by one before them, but for hopeless ones."""
+    within, sides, hopeless = tier
+    problems: list[Problem] = []
+    before: dict[int, dict[int, list[tuple[int, Rule]]]] = {}
     left = COMPARISONS
-    for rule in within:
-        shadow: Rule | None = None
+    for place, (rule, (origin, target)) in enumerate(zip(within, sides.of_rules, strict=True)):
+        if rule.name in hopeless:
+            continue
+        shadow: tuple[int, Rule] | None = None
         cost = 1 + len(rule.service.ports) + len(rule.service.source_ports)
-        targets = covers.coverers(rule.target)
-        for origin in covers.coverers(rule.origin) & before.keys():
-            for target in before[origin].keys() & targets:
-                for earlier in before[origin][target]:
+        for wide_origin in coverers[origin] & before.keys():
+            for wide_target in before[wide_origin].keys() & coverers[target]:
+                for earlier in before[wide_origin][wide_target]:
                     left -= cost
-                    if service_covers(earlier.service, rule.service):
-                        shadow = earlier if shadow is None or place[earlier.name] < place[shadow.name] else shadow
+                    if service_covers(earlier[1].service, rule.service):
+                        shadow = earlier if shadow is None or earlier[0] < shadow[0] else shadow
                         break
         if shadow is not None:
-            yield rules.SHADOWED.problem(
-                ("rules", rule.name), rule=rule.name, other=shadow.name, action=rules.Words(shadow.action.value)
+            other = shadow[1]
+            problems.append(
+                rules.SHADOWED.problem(
+                    ("rules", rule.name), rule=rule.name, other=other.name, action=rules.Words(other.action.value)
+                )
             )
         elif rule.action is not Action.LOG:
-            by_target = before.setdefault(covers.number(rule.origin), {})
-            by_target.setdefault(covers.number(rule.target), []).append(rule)
+            before.setdefault(origin, {}).setdefault(target, []).append((place, rule))
         if left < 0:
-            return
+            break
+    return problems
 
 
-def _look_for_a_way(rule: Rule, places: _Places, networks: Mapping[str, Network]) -> Iterator[Problem]:
-    """That what a rule allows can pass somewhere: within a network, or by a router between two, or to the outside."""
-    if places.unknown(rule.origin) or places.unknown(rule.target):
-        return
-
-    def leads(one: str, other: str) -> bool:
-        if OUTSIDE in (one, other):
-            inner = networks.get(other if one == OUTSIDE else one)
-            return inner is not None and inner.routed and inner.uplink is not None
-        return one == other or (networks[one].routed and networks[other].routed)
-
-    if leads(places.first(rule.origin), places.first(rule.target)):
-        return  # as nearly always where networks have a router
-    origins, targets = places.of(rule.origin), places.of(rule.target)
-    if any(leads(one, other) for one in origins for other in targets):
-        return
-    one, other = min(origins), min(targets)
-    both = [e.name for e in places.endpoints.values() if one in e.networks and other in e.networks]
-    hint = f"endpoint {both[0]!r} is in both, and passes nothing on" if both else ""
-    yield rules.NO_WAY.problem(
+def _no_way(rule: Rule, ends: tuple[int, int], places: _Places) -> Problem:
+    """What a rule allows can pass nowhere: no network and no router has both of its ends."""
+    one, other = (min(places.of(number)) for number in ends)
+    shared = [e.name for e in places.endpoints.values() if one in e.networks and other in e.networks]
+    hint = f"endpoint {min(shared)!r} is in both, and passes nothing on" if shared else ""
+    return rules.NO_WAY.problem(
         ("rules", rule.name),
         hint,
         rule=rule.name,
-        origin=rules.Words(_place(one, networks)),
-        target=rules.Words(_place(other, networks)),
+        origin=rules.Words(_place(one, places.networks)),
+        target=rules.Words(_place(other, places.networks)),
     )
 
 
 class _Places:
-    """The networks that peers can be in, each looked for once."""
+    """The networks that peers can be in, each looked for once; peers are known by their numbers."""
 
-    def __init__(self, covers: PeerCovers, endpoints: Mapping[str, Endpoint]) -> None:
-        self.endpoints = endpoints
-        self._covers = covers
+    def __init__(self, covered: Covered, networks: Mapping[str, Network]) -> None:
+        self.endpoints = covered.endpoints
+        self.networks = networks
+        self._covered = covered
         self._found: dict[int, set[str]] = {}
 
-    def unknown(self, peers: Peers) -> bool:
-        """Whether only packets tell."""
-        return peers.anybody or bool(self._covers.united(peers).blocks)
+    def has_way(self, origin: int, target: int) -> bool:
+        """Whether something can pass: within a network, by a router between two, or to the outside; or only packets
+        tell.
+        """
+        if self._unknown(origin) or self._unknown(target):
+            return True
+        if self._leads(self._first(origin), self._first(target)):
+            return True  # as nearly always where networks have a router
+        return any(self._leads(one, other) for one in self.of(origin) for other in self.of(target))
 
-    def first(self, peers: Peers) -> str:
-        """One of them."""
-        return next(self._each(peers))
-
-    def of(self, peers: Peers) -> set[str]:
+    def of(self, number: int) -> set[str]:
         """Networks, and OUTSIDE."""
-        number = self._covers.number(peers)
         if number not in self._found:
-            self._found[number] = set(self._each(peers))
+            self._found[number] = set(self._each(number))
         return self._found[number]
 
-    def _each(self, peers: Peers) -> Iterator[str]:
-        united = self._covers.united(peers)
+    def _leads(self, one: str, other: str) -> bool:
+        if OUTSIDE in (one, other):
+            inner = self.networks.get(other if one == OUTSIDE else one)
+            return inner is not None and inner.routed and inner.uplink is not None
+        return one == other or (self.networks[one].routed and self.networks[other].routed)
+
+    def _unknown(self, number: int) -> bool:
+        return self._covered.peers[number].anybody or bool(self._covered.united[number].blocks)
+
+    def _first(self, number: int) -> str:
+        return next(self._each(number))
+
+    def _each(self, number: int) -> Iterator[str]:
+        united = self._covered.united[number]
         yield from united.networks
         if united.outside:
             yield OUTSIDE

@@ -35,14 +35,18 @@ def named(kind: Kind, name: str, value: object) -> object:
     return value
 
 
-def with_object(document: Document, kind: Kind, name: str, value: object) -> Document:
-    """The document with an object in the place of the one of this name, or last in its section."""
+def with_object(document: Document, kind: Kind, name: str, value: object, *, before: str | None = None) -> Document:
+    """The document with an object in the place of the one of this name, or last in its section.
+
+    before: another object of a list; this one comes right before it, wherever it was.
+    """
     value = named(kind, name, value)
     section = section_of(document, kind)
     if not isinstance(section, list):
         return {**document, kind: {**section, name: value}}
-    index = index_of(document, kind, name)
-    return {**document, kind: [*section[:index], value, *section[index + 1 :]]}
+    index = index_of(document, kind, name, before)
+    others = [each for each in section if each["name"] != name]
+    return {**document, kind: [*others[:index], value, *others[index:]]}
 
 
 def without_object(document: Document, kind: Kind, name: str) -> Document:
@@ -53,10 +57,16 @@ def without_object(document: Document, kind: Kind, name: str) -> Document:
     return {**document, kind: {key: value for key, value in section.items() if key != name}}
 
 
-def index_of(document: Document, kind: Kind, name: str) -> int:
-    """The place of a named object in a list; one after the last where there is none of this name."""
-    section = section_of(document, kind)
-    return next((index for index, each in enumerate(section) if cast(Document, each)["name"] == name), len(section))
+def index_of(document: Document, kind: Kind, name: str, before: str | None = None) -> int:
+    """The place of a named object in a list; one after the last where there is none of this name.
+
+    before: another one; the place that the first one has right before it.
+    """
+    names = [cast(Document, each)["name"] for each in section_of(document, kind)]
+    if before is not None:
+        names = [each for each in names if each != name]
+    wanted = name if before is None else before
+    return names.index(wanted) if wanted in names else len(names)
 
 
 def as_written(problem: Problem, document: object) -> Problem:

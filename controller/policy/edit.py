@@ -94,26 +94,48 @@ def _put_object(stored: Stored, change: PutObject) -> tuple[Document, Policy]:
         case "groups":
             policy = replace(policy, groups={**policy.groups, name: _read_object(sections.GROUPS, stored, change)})
         case "rules":
-            policy = replace(policy, rules={**policy.rules, name: _read_object(sections.RULES, stored, change)})
+            rule = _read_object(sections.RULES, stored, change)
+            policy = replace(policy, rules=_put(policy.rules, name, rule, change.before))
         case "rewrites":
             rewrite = _read_object(sections.REWRITES, stored, change)
-            policy = replace(policy, rewrites={**policy.rewrites, name: rewrite})
+            policy = replace(policy, rewrites=_put(policy.rewrites, name, rewrite, change.before))
         case _:
             assert_never(change.kind)
     objects = objects_of(stored.document, change.kind)
     # Both values have been read, so that they cannot be equal as 1 and true are.
-    if name in objects and objects[name] == named(change.kind, name, change.value):
+    if name in objects and objects[name] == named(change.kind, name, change.value) and not _moves(stored, change):
         return stored.document, stored.policy
     if name not in objects:
         _raise_any(sharers_of(stored.policy, change.kind, name), stored.document)
-    return _headed(with_object(stored.document, change.kind, name, change.value)), policy
+    return _headed(with_object(stored.document, change.kind, name, change.value, before=change.before)), policy
+
+
+def _moves(stored: Stored, change: PutObject) -> bool:
+    """Whether an object that is there gets another place."""
+    if change.before is None:
+        return False
+    document, kind, name = stored.document, change.kind, change.name
+    return index_of(document, kind, name) != index_of(document, kind, name, change.before)
+
+
+def _put(mapping: Mapping[str, T], name: str, value: T, before: str | None) -> Mapping[str, T]:
+    if before is None:
+        return {**mapping, name: value}
+    found: dict[str, T] = {}
+    for key, each in mapping.items():
+        if key == before:
+            found[name] = value
+        if key != name:
+            found[key] = each
+    return found
 
 
 def _read_object(section: Section[T], stored: Stored, change: PutObject) -> T:
     """The object of a change, by itself. Raises PolicyError with paths in the whole document."""
     kind, name, findings = change.kind, change.name, Findings()
     value = named(kind, name, change.value)
-    at = (kind, index_of(stored.document, kind, name) if kind in LISTED else name)
+    at = (kind, index_of(stored.document, kind, name, change.before) if kind in LISTED else name)
+    _check_before(stored, change, at, findings)
     if kind in LISTED and isinstance(value, dict) and value["name"] != name:
         hint = "leave name out, or write the same"
         findings.say((*at, "name"), f"{shown(value['name'])} is not {shown(name)}, which was to be put", hint)
@@ -124,6 +146,20 @@ def _read_object(section: Section[T], stored: Stored, change: PutObject) -> T:
     findings.raise_any()
     assert found is not None
     return found
+
+
+def _check_before(stored: Stored, change: PutObject, at: tuple[str | int, ...], findings: Findings) -> None:
+    kind, before = change.kind, change.before
+    if before is None:
+        return
+    others = [name for name in objects_of(stored.document, kind) if name != change.name]
+    if kind not in LISTED:
+        findings.say(at, f"{kind} have no order, so that none can come before {shown(before)}", "leave before out")
+    elif before == change.name:
+        findings.say(at, f"{shown(before)} cannot come before itself", "name another one, or leave before out")
+    elif before not in others:
+        hint = findings.nearest.hint(kind, before, others)
+        findings.say(at, f"there is no {kind[:-1]} {shown(before)} that this one could come before", hint)
 
 
 def _delete_object(stored: Stored, change: DeleteObject) -> tuple[Document, Policy]:

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from controller.policy.firewall import Group, Peers
 from controller.policy.model import OUTSIDE, Address, Cidr, Endpoint, Policy
+
+Label = tuple[str, str]
+"""Key and value."""
 
 
 class Block(NamedTuple):
@@ -72,51 +75,60 @@ def selects(
     )
 
 
-def resolve_groups(policy: Policy) -> Mapping[str, ResolvedGroup]:
-    """What each group means, by name in the document's order. The policy is one that `check` finds nothing in."""
-    return resolve(tuple(policy.groups.values()), tuple(policy.endpoints.values()) if policy.groups else ())
-
-
-def resolve(groups: tuple[Group, ...], endpoints: tuple[Endpoint, ...]) -> Mapping[str, ResolvedGroup]:
-    """As `resolve_groups`, of what it depends on."""
-    labelled = _index_labels(endpoints, {pair for group in groups for pair in group.selector})
-    by_name = {group.name: group for group in groups}
-    resolved: dict[str, ResolvedGroup] = {}
-    for group in groups:
-        # Not recursive: a chain of groups may be as long as the document.
-        waiting = [group.name]
-        while waiting:
-            name = waiting[-1]
-            missing = [one for one in by_name[name].members.groups if one not in resolved]
-            if missing and name not in resolved:
-                waiting += missing
-            else:
-                waiting.pop()
-                if name not in resolved:
-                    resolved[name] = _resolve_one(by_name[name], resolved, labelled)
-    return {name: resolved[name] for name in by_name}
-
-
 @dataclass(frozen=True)
 class Groups:
-    """What each group means, and the groups and endpoints that this was made of."""
+    """What each group means, by name in the document's order; and the groups and endpoints that this was made of.
+
+    labelled: a label that a group selects by -> the endpoints that have it.
+    """
 
     means: Mapping[str, ResolvedGroup]
-    made_of: tuple[tuple[Group, ...], tuple[Endpoint, ...]] = ((), ())
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    labelled: Mapping[Label, frozenset[str]] = field(default_factory=dict)
 
 
 NO_GROUPS = Groups({})
 
 
+def resolve_groups(policy: Policy) -> Mapping[str, ResolvedGroup]:
+    """What each group means, by name in the document's order. The policy is one that `check` finds nothing in."""
+    return resolve_again(policy, NO_GROUPS).means
+
+
 def resolve_again(policy: Policy, before: Groups) -> Groups:
     """As `resolve_groups`. before: of an earlier policy; a group that means the same is the very same object."""
-    selecting = any(group.selector for group in policy.groups.values())
-    made_of = (tuple(policy.groups.values()), tuple(policy.endpoints.values()) if selecting else ())
-    if made_of == before.made_of:
+    groups = policy.groups
+    wanted = {pair for group in groups.values() for pair in group.selector}
+    endpoints = policy.endpoints if wanted else {}
+    if groups == before.groups and endpoints == before.endpoints:
         return before
-    known = before.means
-    means = {name: known[name] if known.get(name) == now else now for name, now in resolve(*made_of).items()}
-    return Groups(means, made_of)
+    labelled = _index_labels(endpoints, wanted, before)
+    means: dict[str, ResolvedGroup] = {}
+    for start in groups:
+        # Not recursive: a chain of groups may be as long as the document.
+        waiting = [start]
+        while waiting:
+            name = waiting[-1]
+            group = groups[name]
+            missing = [one for one in group.members.groups if one not in means]
+            if missing and name not in means:
+                waiting += missing
+                continue
+            waiting.pop()
+            if name in means:
+                continue
+            known = before.means.get(name)
+            if (
+                known is None
+                or before.groups[name] is not group
+                or any(labelled[pair] is not before.labelled[pair] for pair in group.selector)
+                or any(means[one] is not before.means[one] for one in group.members.groups)
+            ):
+                found = _resolve_one(group, means, labelled)
+                known = known if found == known else found
+            means[name] = known
+    return Groups({name: means[name] for name in groups}, groups, endpoints, labelled)
 
 
 def unite(peers: Peers, groups: Mapping[str, ResolvedGroup]) -> ResolvedGroup:
@@ -131,7 +143,7 @@ def unite(peers: Peers, groups: Mapping[str, ResolvedGroup]) -> ResolvedGroup:
 
 
 def _resolve_one(
-    group: Group, resolved: Mapping[str, ResolvedGroup], labelled: Mapping[tuple[str, str], frozenset[str]]
+    group: Group, resolved: Mapping[str, ResolvedGroup], labelled: Mapping[Label, frozenset[str]]
 ) -> ResolvedGroup:
     members = group.members
     chosen: frozenset[str] = frozenset()
@@ -159,18 +171,36 @@ def _union(parts: list[ResolvedGroup]) -> ResolvedGroup:
 
 
 def _index_labels(
-    endpoints: Iterable[Endpoint], wanted: set[tuple[str, str]]
-) -> Mapping[tuple[str, str], frozenset[str]]:
-    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    if wanted:
-        for endpoint in endpoints:
-            alike.setdefault(endpoint.labels, []).append(endpoint.name)
-    found: dict[tuple[str, str], list[str]] = {pair: [] for pair in wanted}
-    for labels, names in alike.items():
-        for pair in labels:
-            if pair in found:
-                found[pair] += names
-    return {pair: frozenset(names) for pair, names in found.items()}
+    endpoints: Mapping[str, Endpoint], wanted: set[Label], before: Groups
+) -> Mapping[Label, frozenset[str]]:
+    """The endpoints that have each of the labels. Where those are the same as before, it is the very same object."""
+    known = before.labelled if wanted == before.labelled.keys() else {}
+    old = before.endpoints if known else {}
+    changed = [name for name, endpoint in endpoints.items() if old.get(name) is not endpoint]
+    changed += [name for name in old if name not in endpoints]
+    come: dict[Label, list[str]] = {pair: [] for pair in wanted}
+    gone: dict[Label, list[str]] = {pair: [] for pair in wanted}
+    for name in changed:
+        had, has = (_labels_of(each.get(name)) for each in (old, endpoints))
+        if had is not has:
+            for pair in has:
+                if pair in come and pair not in had:
+                    come[pair].append(name)
+            for pair in had:
+                if pair in gone and pair not in has:
+                    gone[pair].append(name)
+    found: dict[Label, frozenset[str]] = {}
+    for pair in wanted:
+        names = known.get(pair, _NONE)
+        found[pair] = names.union(come[pair]).difference(gone[pair]) if come[pair] or gone[pair] else names
+    return found
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def _labels_of(endpoint: Endpoint | None) -> tuple[Label, ...]:
+    return () if endpoint is None else endpoint.labels
 
 
 def in_any(address: Address, cidrs: tuple[Cidr, ...]) -> bool:

@@ -45,7 +45,10 @@ class Changing:
         return self._change(asked, PutPolicy)
 
     def put_object(self, asked: Asked) -> Response:
-        return self._change(asked, lambda document: PutObject(asked.kind, asked.name, document))
+        before = asked.query.get("before")
+        if before == "":
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"before is the name of one of the {asked.kind}")
+        return self._change(asked, lambda document: PutObject(asked.kind, asked.name, document, before))
 
     def delete_object(self, asked: Asked) -> Response:
         return self._change(asked, None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from http import HTTPStatus
 
+from controller.policy.document import LISTED
 from controller.web.problem import Refusal
 
 _PLAN = ("plan",)
@@ -47,7 +48,12 @@ class Route:
 
 def _objects(kind: str, one: str) -> Iterator[Route]:
     yield Route(f"/v1/{kind}", "collection", f"all {kind} of the policy", {"GET": ()}, kind)
-    yield Route(f"/v1/{kind}/NAME", "object", one, {"GET": (), "PUT": _PLAN, "DELETE": _PLAN}, kind)
+    yield _object(kind, one)
+
+
+def _object(kind: str, one: str) -> Route:
+    put = (*_PLAN, "before") if kind in LISTED else _PLAN
+    return Route(f"/v1/{kind}/NAME", "object", one, {"GET": (), "PUT": put, "DELETE": _PLAN}, kind)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -60,10 +66,10 @@ ROUTES: tuple[Route, ...] = (
     *_objects("uplinks", "one uplink"),
     *_objects("groups", "one group"),
     Route("/v1/rules", "rules", "every rule in force, and what it has counted", {"GET": ()}),
-    Route("/v1/rules/NAME", "object", "one rule", {"GET": (), "PUT": _PLAN, "DELETE": _PLAN}, "rules"),
+    _object("rules", "one rule"),
     *_objects("rewrites", "one rewrite"),
     Route("/v1/hosts", "hosts", "what is seen of every host", {"GET": ()}),
-    Route("/v1/hosts/NAME", "object", "one host", {"GET": (), "PUT": _PLAN, "DELETE": _PLAN}, "hosts"),
+    _object("hosts", "one host"),
     Route("/v1/status", "status", "what is in force on which bridge", {"GET": ()}),
     Route("/v1/bindings", "bindings", "where each endpoint was observed", {"GET": ()}),
     Route(

@@ -272,7 +272,9 @@ ROUTED = {
 
 
 def test_a_restart_leaves_translations_neighbors_and_counters_of_rules_as_they_are() -> None:
-    """Under a stream that is masqueraded and a connection to a forwarded port; nothing is said of neighbors anew."""
+    """Under a stream that is masqueraded and a connection to a forwarded port; nothing is said of neighbors anew. Rules
+    have come and gone before.
+    """
     with host() as machine:
         www = machine.add_member("www", "02:00:00:00:03:01", "10.3.0.11/24")
         netns.batch(["route add default via 10.3.0.1"], www)
@@ -282,6 +284,10 @@ def test_a_restart_leaves_translations_neighbors_and_counters_of_rules_as_they_a
         lab = Lab(machine, Controller(machine), {"www": www, "wan": wan})
         lab.controller.start()
         lab.controller.rest.ask("PUT", "/v1/policy", ROUTED)
+        for name in ("telnet", "smtp", "ftp"):
+            rule = {"action": "drop", "to": "outside", "proto": "tcp", "ports": [23]}
+            lab.controller.rest.ask("PUT", f"/v1/rules/{name}?before=out", rule)
+        lab.controller.rest.ask("DELETE", "/v1/rules/smtp")
         lab.wait_in_force()
         with inside(www), socket.create_server(("10.3.0.11", 80)) as server, inside(wan):
             caller = socket.create_connection(("172.16.200.1", 8800), 5)

@@ -257,6 +257,30 @@ def test_rules_are_a_list_whose_objects_are_put_and_deleted_by_name(control: Fak
     assert ask(control, "GET", "/v1/rewrites").json == []
 
 
+def test_a_rule_is_put_before_another_one(control: FakeControl) -> None:
+    def order() -> list[str]:
+        return [rule["name"] for rule in ask(control, "GET", "/v1/policy").json["rules"]]
+
+    for name in ("a", "b"):
+        ask(control, "PUT", f"/v1/rules/{name}", {"action": "drop"})
+    assert ask(control, "PUT", "/v1/rules/new?before=b", {"action": "drop"}).status_code == 201
+    assert order() == ["a", "new", "b"]
+    assert ask(control, "PUT", "/v1/rules/b?before=a&plan=true", {"action": "drop"}).status_code == 200
+    assert order() == ["a", "new", "b"]
+    moved = ask(control, "PUT", "/v1/rules/b?before=a", {"action": "drop"})
+    assert (moved.status_code, moved.json["changed"]) == (200, True)
+    assert not ask(control, "PUT", "/v1/rules/b?before=a", {"action": "drop"}).json["changed"]
+    assert order() == ["b", "a", "new"]
+    unknown = ask(control, "PUT", "/v1/rules/x?before=neww", {"action": "drop"})
+    assert (unknown.status_code, unknown.json["problems"][0]["hint"]) == (422, "did you mean 'new'?")
+    for wrong in ("rules/a?before=a", "rules/a?before=web1", "rewrites/r?before=a"):
+        assert ask(control, "PUT", f"/v1/{wrong}", {"action": "drop"}).status_code == 422
+    for wrong in ("rules/a?before=", "networks/green?before=pink", "policy?before=a"):
+        assert ask(control, "PUT", f"/v1/{wrong}", {"action": "drop"}).status_code == 400
+    assert ask(control, "DELETE", "/v1/rules/a?before=b").status_code == 400
+    assert order() == ["b", "a", "new"]
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
 def test_methods_are_what_the_table_says(control: FakeControl, route: object) -> None:
     path = route.path.replace("NAME", "green" if route.kind == "networks" else "web1")  # type: ignore[attr-defined]

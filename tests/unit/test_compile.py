@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
-from itertools import pairwise
-from statistics import mean, median
 
 import pytest
 from hypothesis import given, settings
-from hypothesis.strategies import lists, text
+from hypothesis.strategies import DataObject, booleans, data, sampled_from, sets
 
 from controller.diff import difference
 from controller.errors import CompileError
@@ -20,8 +18,8 @@ from controller.mac import Mac
 from controller.pipeline import EMITTERS, PIPELINE, TABLES
 from controller.pipeline.compile import NOTHING, Compiled, compile_bridge
 from controller.pipeline.render import render_pipeline
-from controller.pipeline.rule_view import RANKS, ranks_of
-from controller.pipeline.rulebook import NO_BOOK, make_rulebook
+from controller.pipeline.rule_view import RuleViews
+from controller.pipeline.rulebook import NO_BOOK, Rulebook, make_rulebook
 from controller.pipeline.stage import MISS, Emit
 from controller.pipeline.tally import Tally, changed_units
 from controller.pipeline.view import BridgeView
@@ -62,16 +60,35 @@ def test_compiling_with_an_earlier_result_gives_the_flows_of_a_fresh_compile(one
 
 @FEW
 @given(cases(max_frames=1), cases(max_frames=1))
-def test_a_rulebook_made_with_an_earlier_one_is_as_a_fresh_one_and_so_are_its_flows(one: Case, two: Case) -> None:
+def test_a_rulebook_made_with_an_earlier_one_is_as_a_fresh_one_of_these_ranks_and_so_are_its_flows(
+    one: Case, two: Case
+) -> None:
     book, compiled = NO_BOOK, NOTHING
     for case in (one, two, one):
-        book, fresh = make_rulebook(case.policy, book), make_rulebook(case.policy)
+        book = make_rulebook(case.policy, book)
+        fresh = make_rulebook(case.policy, Rulebook(rules=RuleViews(ranks=book.rules.ranks)))
         assert book == fresh
         assert [book.classes.of(name) for name in case.policy.endpoints if fresh != NO_BOOK] == [
             fresh.classes.of(name) for name in case.policy.endpoints if fresh != NO_BOOK
         ]
         compiled = compile_bridge(case.policy, case.bindings, compiled, book=book)
-        assert compiled.flows() == compile_bridge(case.policy, case.bindings).flows()
+        assert compiled.flows() == compile_bridge(case.policy, case.bindings, book=fresh).flows()
+
+
+def test_a_rule_that_comes_or_goes_leaves_the_units_of_the_others_as_they_are() -> None:
+    policy = policy_of(1, 3)
+    rules = {f"r{i}": Rule(f"r{i}", Action.ALLOW, origin=Peers((f"e0-{i}",))) for i in range(3)}
+    without = {name: rules[name] for name in ("r0", "r2")}
+    book, compiled = NO_BOOK, NOTHING
+    seen = []
+    for some in (rules, without, rules):
+        changed = replace(policy, rules=some)
+        book = make_rulebook(changed, book)
+        compiled = compile_bridge(changed, ports_of(policy), compiled, book=book)
+        seen.append(compiled)
+    assert seen[2].flows() == seen[0].flows()
+    for name in without:
+        assert seen[0].rules[name] is seen[1].rules[name] is seen[2].rules[name]
 
 
 def test_a_member_that_leaves_a_group_leaves_the_other_flows_of_its_rules_as_they_are() -> None:
@@ -94,33 +111,69 @@ def test_a_member_that_leaves_a_group_leaves_the_other_flows_of_its_rules_as_the
     before = compile_bridge(one, ports_of(one), book=book)
     after = compile_bridge(two, ports_of(two), before, book=make_rulebook(two, book))
     assert after.flows() == compile_bridge(two, ports_of(two)).flows()
-    kept = set(map(id, before.others["rule r"].flows)) & set(map(id, after.others["rule r"].flows))
-    assert len(kept) == len(after.others["rule r"].flows) == len(before.others["rule r"].flows) - 1
-    assert after.others["rule s"] != before.others["rule s"]
+    kept = set(map(id, flows_of_rule(before, "r"))) & set(map(id, flows_of_rule(after, "r")))
+    assert len(kept) == len(flows_of_rule(after, "r")) == len(flows_of_rule(before, "r")) - 1
+    assert after.rules["s"] != before.rules["s"]
 
 
-@given(lists(text(min_size=1, max_size=3), max_size=700))
-def test_ranks_descend_and_fit(names: list[str]) -> None:
-    ranks = list(ranks_of(names))
-    assert len(ranks) == len(names)
-    assert all(one > other for one, other in pairwise([RANKS, *ranks, -1]))
+def flows_of_rule(compiled: Compiled, name: str) -> list[Flow]:
+    flows = compiled.rules[name].flows
+    return [*flows.rest, *(flow for one in flows.by_class for flow in one.flows.values())]
 
 
-def test_ranks_fit_for_as_many_rules_as_there_may_be_whatever_they_are_called() -> None:
-    for names in ([f"rule{i}" for i in range(5000)], ["same"] * 5000, ["other"] * 5000):
-        ranks = list(ranks_of(names))
-        assert all(one > other for one, other in pairwise([RANKS, *ranks, -1]))
+def test_a_member_that_joins_a_class_that_is_there_already_is_told_apart_from_then_on() -> None:
+    policy = policy_of(1, 3)
+    rules = {"r": Rule("r", Action.DROP, target=Peers(groups=("g",)))}
+    one, two = (
+        replace(policy, groups={"g": Group("g", Peers(members))}, rules=rules)
+        for members in (("e0-0", "e0-1"), ("e0-0", "e0-1", "e0-2"))
+    )
+    book = make_rulebook(one)
+    before = compile_bridge(one, ports_of(one), book=book)
+    after = compile_bridge(two, ports_of(two), before, book=make_rulebook(two, book))
+    assert before.flows() != after.flows() == compile_bridge(two, ports_of(two)).flows()
 
 
-def test_a_rule_that_comes_or_goes_seldom_moves_many_others() -> None:
-    names = [f"rule{i}" for i in range(300)]
-    ranks = dict(zip(names, ranks_of(names), strict=True))
-    moved = []
-    for gone in names:
-        left = [name for name in names if name != gone]
-        moved.append(sum(ranks[name] != rank for name, rank in zip(left, ranks_of(left), strict=True)))
-    assert median(moved) <= 16
-    assert mean(moved) <= 40
+MEMBERS = tuple(policy_of(2, 5).endpoints)
+SELECTED = ("app", "web")
+
+
+@FEW
+@given(data())
+def test_members_that_come_and_go_one_by_one_leave_what_a_fresh_compile_makes(draw: DataObject) -> None:
+    policy = policy_of(2, 5)
+    members = sets(sampled_from(MEMBERS), max_size=6).map(lambda names: Peers(tuple(sorted(names))))
+    groups = {name: Group(name, draw.draw(members)) for name in ("one", "two")}
+    groups["both"] = Group("both", Peers(groups=("one", "two"), cidrs=(IPv4Network("10.1.0.0/30"),)))
+    groups["labelled"] = Group("labelled", selector=(SELECTED,))
+    sides = sets(sampled_from(tuple(groups)), max_size=2).map(lambda names: Peers(groups=tuple(sorted(names))))
+    service = sampled_from([Service(), Service(6, (PortRange(1, 9),)), Service(17, (PortRange(1, 1),))])
+    rules = {
+        name: Rule(name, Action.ALLOW, origin=draw.draw(sides), target=draw.draw(sides), service=draw.draw(service))
+        for name in ("r", "s", "t")
+    }
+    policy = replace(policy, groups=groups, rules=rules)
+    book, compiled, tally = NO_BOOK, NOTHING, Tally()
+    for _ in range(8):
+        book, fresh = make_rulebook(policy, book), make_rulebook(policy)
+        assert (book, book.groups) == (fresh, fresh.groups)
+        assert book.classes.with_atom == fresh.classes.with_atom
+        after = compile_bridge(policy, ports_of(policy), compiled, book=book)
+        changes = tally.difference(compiled, after)
+        had = set(tally.flows)
+        tally.replace(compiled, after)
+        compiled = after
+        assert set(tally.flows) == had - set(changes.remove) | {flow.cookie for flow in changes.add}
+        assert compiled.flows() == compile_bridge(policy, ports_of(policy), book=fresh).flows()
+        assert sorted(tally.flows) == sorted(flow.cookie for flow in compiled.flows())
+        if draw.draw(booleans()):
+            name = draw.draw(sampled_from(("one", "two")))
+            group = Group(name, draw.draw(members))
+            policy = replace(policy, groups={**policy.groups, name: group})
+        else:
+            endpoint = policy.endpoints[draw.draw(sampled_from(MEMBERS))]
+            endpoint = replace(endpoint, labels=() if endpoint.labels else (SELECTED,))
+            policy = replace(policy, endpoints={**policy.endpoints, endpoint.name: endpoint})
 
 
 @FEW

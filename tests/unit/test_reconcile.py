@@ -13,15 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from controller.announcing import EVERY_S, TIMES
 from controller.bridge_settings import BridgeSettings
 from controller.control import DeleteObject, NoSuchObject, PortsAs, PutObject, PutPolicy, RevisionConflict
 from controller.errors import PolicyError, StoreError, SwitchError
-from controller.flow.actions import Action, SetField
+from controller.flow.actions import Action, Output, SetField
+from controller.flow.connections import Connections, End
 from controller.flow.fields import NETWORK, PUNTED, Punt
 from controller.flow.flow import Flow
+from controller.forgetting import AGAIN_AFTER_S
+from controller.frames.neighbors import announcement
 from controller.host_wait import HOSTS_WITHIN_S
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
+from controller.policy.load import load
 from controller.policy.model import Dpid
+from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
 from controller.reconcile import Reconciler
 from controller.store import Store
 from controller.switch import FlowDump, ForeignFlow, PacketIn
@@ -45,6 +51,7 @@ class FakeSwitch:
         self.foreign: list[ForeignFlow] = []
         self.changes: list[tuple[int, int]] = []
         self.packets: list[tuple[tuple[Action, ...], bytes]] = []
+        self.forgotten: list[Connections] = []
         self.refuse = ""
 
     def prepare(self) -> None:
@@ -65,6 +72,9 @@ class FakeSwitch:
 
     def read_counters(self, cookies: Collection[int] | None = None) -> Mapping[int, tuple[int, int]]:
         return {cookie: (0, 0) for cookie in self.flows if cookies is None or cookie in cookies}
+
+    def forget(self, connections: Collection[Connections]) -> None:
+        self.forgotten += sorted(connections, key=str)
 
     def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
         self.packets.append((actions, frame))
@@ -215,6 +225,80 @@ def test_stored_policy_is_in_force_after_a_restart_with_nothing_sent(store: Stor
     returned.flows = flows
     with connected(again, returned):
         assert again.current().revision == 1
+        assert returned.changes == []
+
+
+def filtered(*names: str) -> dict[str, object]:
+    """Three members, and a rule for each name."""
+    rules = [{"name": name, "action": "drop", "from": "a", "proto": "tcp", "ports": [ord(name)]} for name in names]
+    return {**document("a", "b", "c"), "rules": rules}
+
+
+def test_rules_that_came_and_went_amid_their_tier_are_in_force_after_a_restart_with_nothing_sent(store: Store) -> None:
+    first = make(store)
+    ports = {"p1": 1, "p2": 2, "p3": 3}
+    with connected(first, FakeSwitch(**ports)) as switch:
+        first.change(PutPolicy(filtered("f", "g", "h", "i")))
+        drop = {"action": "drop", "from": "b"}
+        for number in range(20):
+            first.change(PutObject("rules", f"new{number}", drop, before="h"))
+        for name in ("g", "new3", "new19"):
+            first.change(DeleteObject("rules", name))
+        first.change(PutObject("rules", "i", drop, before="f"))
+        flows, stored = dict(switch.flows), first.current()
+    again = make(store)
+    returned = FakeSwitch(**ports)
+    returned.flows = flows
+    with connected(again, returned):
+        assert again.current() == stored
+        assert returned.changes == []
+        again.change(DeleteObject("rules", "new7"))
+        (added, removed) = returned.changes[-1]
+        assert (added, removed > 0) == (0, True)
+
+
+def test_a_document_that_is_put_back_brings_back_its_flows_and_moves_no_other(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p3=3)) as switch:
+        reconciler.change(PutPolicy(filtered("f", "g", "h", "i")))
+        first = dict(switch.flows)
+        reconciler.change(PutPolicy(filtered("f", "x", "h", "y", "i")))
+        second = dict(switch.flows)
+        n_changes = len(switch.changes)
+        reconciler.change(PutPolicy(filtered("f", "x", "h", "y", "i")))
+        assert len(switch.changes) == n_changes
+        for _ in range(3):
+            reconciler.change(PutPolicy(filtered("f", "g", "h", "i")))
+            assert switch.flows == first
+            reconciler.change(PutPolicy(filtered("f", "x", "h", "y", "i")))
+            assert switch.flows == second
+        assert first.keys() - second.keys() == {c for c, flow in first.items() if flow.origin == "/rules/g"}
+
+
+def test_a_plan_of_a_rule_before_another_one_is_what_comes_of_it(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p3=3)) as switch:
+        reconciler.change(PutPolicy(filtered("f", "g", "h")))
+        change = PutObject("rules", "new", {"action": "drop", "from": "a", "proto": "udp"}, before="g")
+        (planned,) = reconciler.plan(change).bridges
+        n_changes = len(switch.changes)
+        reconciler.change(change)
+        assert switch.changes[n_changes:] == [(planned.add, planned.remove)]
+        assert planned.remove == 0
+        assert list(reconciler.current().policy.rules) == ["f", "new", "g", "h"]
+
+
+def test_a_store_without_ranks_gets_them_with_its_next_revision(store: Store) -> None:
+    store.append(0, PutPolicy(filtered("f", "g")), datetime.now(UTC))
+    reconciler = make(store)
+    assert store.ranks() == {}
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p3=3)) as switch:
+        reconciler.change(PutObject("endpoints", "c", {**endpoint(3), "labels": {"x": "y"}}))
+        assert list(store.ranks()["default"]) == ["f", "g"]
+        flows = dict(switch.flows)
+    returned = FakeSwitch(p1=1, p2=2, p3=3)
+    returned.flows = flows
+    with connected(make(store), returned):
         assert returned.changes == []
 
 
@@ -565,3 +649,94 @@ def test_rules_are_counted_on_the_bridges_that_are_there(store: Store) -> None:
         view = reconciler.rules()
         assert (view.revision, view.rules, view.silent) == (1, (), ())
     assert list(reconciler.log()) == []
+
+
+def led_to(*targets: str, address: str = "198.51.100.2") -> dict[str, object]:
+    """A port of an uplink led to members, which go out by its address."""
+    gateway: dict[str, object] = {"mode": "nat", "gateway": "10.0.0.254", "uplink": "wan"}
+    return {
+        **document("a", "b"),
+        "networks": {"green": {"vlan": 10, "cidrs": ["10.0.0.0/24"], **gateway}},
+        "uplinks": {"wan": {"port": "p9", "addresses": [f"{address}/24"]}},
+        "rewrites": [
+            {"name": "dns", "network": "green", "type": "forward", "proto": "udp", "l4_port": 53, "to": list(targets)}
+        ],
+    }
+
+
+def test_translations_that_the_policy_does_not_make_any_more_are_forgotten(store: Store) -> None:
+    reconciler = make(store)
+    first, second = 0x0A000001, 0x0A000002
+    uplink, new = 0xC6336402, 0xC6336403
+
+    def dns(target: int, address: int = uplink) -> Connections:
+        return Connections(DNAT_ZONE, 4, 17, asked=End(address, 53), answers_from=End(target, 53))
+
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+
+        def forgotten_by(policy: dict[str, object]) -> set[Connections]:
+            switch.forgotten.clear()
+            assert reconciler.change(PutPolicy(policy)).in_force
+            found = switch.forgotten.copy()
+            time.sleep(sum(AGAIN_AFTER_S) * 1.2)
+            assert switch.forgotten == found * (1 + len(AGAIN_AFTER_S)), "caches may have held on to it for a while"
+            return set(found)
+
+        assert forgotten_by(led_to("a")) == set()
+        assert forgotten_by(led_to("a", "b")) == set(), "who was led to the first one may stay there"
+        assert forgotten_by({**led_to("a", "b"), "endpoints": document("a", "b", "c")["endpoints"]}) == set()
+        assert forgotten_by(led_to("b")) == {dns(first)}
+        gone = Connections(SNAT_ZONE, 4, answers_to=End(uplink))
+        assert forgotten_by(led_to("b", address="198.51.100.3")) == {dns(second), gone}
+        del switch.ports["p9"]
+        reconciler.change_port(switch, 9, None)  # type: ignore[arg-type]
+        until(lambda: in_force(reconciler, switch))
+        assert set(switch.forgotten) == {dns(second), gone}, "a port that is gone for a while is no change of mind"
+        reconciler.change_port(switch, 9, "p9")  # type: ignore[arg-type]
+        until(lambda: in_force(reconciler, switch))
+        gone = Connections(SNAT_ZONE, 4, answers_to=End(new))
+        assert forgotten_by(document("a", "b")) == {dns(second, new), gone}
+
+
+def test_a_translation_that_is_made_again_is_forgotten_no_more(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        for target in ("a", "b", "a"):
+            assert reconciler.change(PutPolicy(led_to(target))).in_force
+        switch.forgotten.clear()
+        time.sleep(sum(AGAIN_AFTER_S) * 1.2)
+        assert {each.answers_from for each in switch.forgotten} == {End(0x0A000002, 53)}
+
+
+def test_what_was_to_be_forgotten_while_the_bridge_was_away_is_forgotten_when_it_is_back(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        assert reconciler.change(PutPolicy(led_to("a"))).in_force
+    reconciler.change(PutPolicy(led_to("b")))
+    back = FakeSwitch(p1=1, p2=2, p9=9)
+    back.flows = switch.flows
+    with connected(reconciler, back):
+        assert {each.answers_from for each in back.forgotten} == {End(0x0A000001, 53)}
+
+
+def test_addresses_at_an_uplink_are_announced_where_they_come_to_be(store: Store) -> None:
+    reconciler = make(store)
+    router_mac = load(led_to("a")).defaults.router_mac
+
+    def said(*addresses: str) -> list[tuple[tuple[Action, ...], bytes]]:
+        return [((Output(9),), announcement(ip_address(each), router_mac)) for each in addresses]
+
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        assert reconciler.change(PutPolicy(led_to("a"))).in_force
+        until(lambda: switch.packets == said("198.51.100.2") * TIMES)
+        assert reconciler.change(PutPolicy(led_to("b"))).in_force
+        second = led_to("b", address="198.51.100.3")
+        assert reconciler.change(PutPolicy(second)).in_force
+        until(lambda: switch.packets == said("198.51.100.2") * TIMES + said("198.51.100.3") * TIMES)
+        assert reconciler.change(PutPolicy(document("a"))).in_force
+        assert reconciler.change(PutPolicy(second)).in_force, "it may have been elsewhere meanwhile"
+        until(lambda: len(switch.packets) > 2 * TIMES)
+        assert reconciler.change(PutPolicy(document("a"))).in_force
+        time.sleep(EVERY_S * 1.5)
+        once = said("198.51.100.2") * TIMES + said("198.51.100.3") * (TIMES + 1)
+        assert switch.packets == once, "an address that is gone is not announced again"

@@ -182,6 +182,9 @@ def test_what_is_replayed_is_what_the_policy_was_edited_to() -> None:
         PutObject("rules", "a", {"action": "drop"}),
         PutObject("rules", "b", {"name": "b", "action": "drop"}),
         PutObject("rules", "a", {"action": "allow", "name": "a"}),
+        PutObject("rules", "c", {"action": "drop"}, before="b"),
+        PutObject("rules", "b", {"action": "drop"}, before="a"),
+        PutObject("rules", "b", {"name": "b", "action": "pass"}, before="c"),
         DeleteObject("rules", "b"),
         PutObject("groups", "g", {"members": ["green"]}),
         DeleteObject("networks", "pink"),
@@ -383,7 +386,7 @@ def alter(path: Path, *statements: str) -> None:
 
 def test_a_newer_schema_is_refused(path: Path) -> None:
     fill(path, 2)
-    alter(path, "PRAGMA user_version = 2")
+    alter(path, "PRAGMA user_version = 3")
     assert "newer version" in refused(path)
 
 
@@ -397,13 +400,99 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     "UPDATE revision SET time = 'x' WHERE number = 4",
     "UPDATE revision SET body = (SELECT body FROM revision WHERE number = 3) WHERE number = 4",
     "UPDATE revision SET whole = 1 WHERE number = 5",
+    "UPDATE revision SET body = 'x' WHERE number = 5",
+    "UPDATE revision SET time = x'00' WHERE number = 5",
+    "DELETE FROM ranks",
+    "DROP TABLE ranks",
+    "INSERT INTO ranks SELECT * FROM ranks",
+    "UPDATE ranks SET number = 4",
+    "UPDATE ranks SET number = 7",
+    "UPDATE ranks SET number = 'x'",
+    "UPDATE ranks SET body = x'80'",
+    "UPDATE ranks SET body = 'x'",
+    "UPDATE ranks SET digest = (SELECT digest FROM head)",
     "CREATE TRIGGER t AFTER INSERT ON revision BEGIN DELETE FROM revision; END",
     f"PRAGMA application_id = {APPLICATION_ID - 1}",
     "PRAGMA user_version = 0",
+    "PRAGMA user_version = 1",
 ])  # fmt: skip
 def test_a_store_that_was_meddled_with_is_refused(path: Path, statement: str) -> None:
-    fill(path, 5)
+    fill(path, 4)
+    store = Store.open(path)
+    store.append(4, PutObject("hosts", "h", {}), NOW, {"default": {"a": 100, "b": 50}})
+    store.append(5, PutObject("hosts", "h", {"bridge": "br0"}), NOW)
+    store.close()
     alter(path, statement)
+    refused(path)
+
+
+RANKS = {"default": {"a": 45000, "b": 44936}, "last": {"c": 7}}
+
+
+def test_ranks_are_those_of_the_newest_revision_that_brought_some_also_after_a_restart(path: Path) -> None:
+    store = Store.open(path)
+    assert store.ranks() == {}
+    store.append(0, PutPolicy({"a": 1}), NOW, RANKS)
+    store.append(1, PutPolicy({"a": 2}), NOW)
+    store.append(2, PutPolicy({"a": 3}), NOW, {tier: dict(ranks) for tier, ranks in RANKS.items()})
+    assert store.ranks() == RANKS
+    store.close()
+    assert sqlite3.connect(path).execute("SELECT number FROM ranks").fetchall() == [(1,)]
+    again = Store.open(path)
+    assert again.ranks() == RANKS
+    assert list(again.ranks()["default"]) == ["a", "b"]
+    again.append(3, PutPolicy({"a": 4}), NOW, {})
+    again.close()
+    last = Store.open(path)
+    assert last.ranks() == {}
+    last.close()
+
+
+def test_ranks_are_stored_with_their_revision_or_not_at_all(path: Path) -> None:
+    store = Store.open(path)
+    store.append(0, PutPolicy({"a": 1}), NOW, RANKS)
+    with pytest.raises(StoreError):
+        store.append(1, PutPolicy({"x": object()}), NOW, {})
+    with pytest.raises(RevisionConflict):
+        store.append(0, PutPolicy({"a": 2}), NOW, {})
+    with pytest.raises(StoreError, match="cannot be stored"):
+        store.append(1, PutPolicy({"a": 2}), NOW, {"default": {"a": 2**70}})
+    assert (store.latest(), store.ranks()) == ((1, {"a": 1}), RANKS)
+    store.close()
+    again = Store.open(path)
+    assert (again.latest(), again.ranks()) == ((1, {"a": 1}), RANKS)
+    again.close()
+
+
+def as_schema_1(path: Path) -> None:
+    """Make a store what it was before there were ranks."""
+    alter(path, "DROP TABLE ranks", "PRAGMA user_version = 1")
+
+
+@pytest.mark.parametrize("count", [0, 1, WHOLE_EVERY + 3])
+def test_a_store_of_schema_1_is_opened_without_ranks_and_brought_to_schema_2(path: Path, count: int) -> None:
+    documents = fill(path, count)
+    as_schema_1(path)
+    store = Store.open(path)
+    assert (store.latest(), store.ranks()) == ((count, documents[count]), {})
+    assert [store.read(number) for number in range(count + 1)] == documents
+    store.append(count, PutPolicy({"a": 1}), NOW, RANKS)
+    store.close()
+    again = Store.open(path)
+    assert (again.latest(), again.ranks()) == ((count + 1, {"a": 1}), RANKS)
+    again.close()
+
+
+def test_a_store_of_schema_1_that_is_refused_stays_what_it_was(path: Path) -> None:
+    fill(path, 3)
+    as_schema_1(path)
+    copy = path.read_bytes()
+    store = Store.open(path)
+    store.append(3, PutPolicy({}), NOW)
+    store.close()
+    path.write_bytes(copy)
+    assert "revision 4 was stored" in refused(path)
+    alter(path, "UPDATE revision SET body = x'c0' WHERE number = 2")
     refused(path)
 
 
@@ -429,7 +518,11 @@ def test_a_truncated_store_is_refused_at_every_length(path: Path) -> None:
 
 def test_flipped_bytes_never_pass_as_another_policy(path: Path) -> None:
     """Refused; or the byte means nothing, or lies in an older revision, and the newest one is whole."""
-    documents = fill(path, 40)
+    documents = fill(path, 39)
+    store = Store.open(path)
+    store.append(39, PutObject("hosts", "h", {}), NOW, RANKS)
+    documents.append(store.latest()[1])
+    store.close()
     content = path.read_bytes()
     moments = random.Random(7)
     refusals = 0
@@ -442,7 +535,7 @@ def test_flipped_bytes_never_pass_as_another_policy(path: Path) -> None:
         except StoreError:
             refusals += 1
             continue
-        assert store.latest() == (40, documents[40])
+        assert (store.latest(), store.ranks()) == ((40, documents[40]), RANKS)
         store.close()
     assert refusals > 50
 

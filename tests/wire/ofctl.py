@@ -21,7 +21,7 @@ def _print(command: str, content: bytes) -> list[str]:
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "decode error" not in done.stdout, done.stdout + done.stderr
-    return [_XID.sub("", line) for line in done.stdout.splitlines() if line.startswith("OFPT_")]
+    return [_XID.sub("", line) for line in done.stdout.splitlines() if line.startswith(("OFPT_", "NXT_"))]
 
 
 def print_messages(messages: Sequence[bytes]) -> list[str]:

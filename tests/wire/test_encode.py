@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from controller.errors import CompileError
 from controller.flow import fields as f
 from controller.flow.actions import Action, Ct, Load, Move, Nat, Output, Resubmit, SetField, ToController
+from controller.flow.connections import Connections, End
 from controller.flow.fields import Slice, whole
 from controller.flow.flow import Flow
 from controller.openflow import requests
@@ -126,6 +128,23 @@ def test_messages_around_flows_are_what_ovs_ofctl_reads() -> None:
         "OFPT_ECHO_REQUEST (OF1.4): 0 bytes of payload",
         "OFPT_FEATURES_REQUEST (OF1.4):",
     ]
+
+
+def test_what_conntrack_is_to_forget_is_what_ovs_ofctl_reads() -> None:
+    messages = [
+        requests.ct_flush(Connections(65533, 4, 17, asked=End(0xC6336402, 53), answers_from=End(0x0A000009, 5353)), 9),
+        requests.ct_flush(Connections(65534, 6, answers_to=End(1)), 9),
+    ]
+    first, second = print_messages(messages)
+    original, reply = re.findall("'(.*?)'", first)
+    assert first.startswith("NXT_CT_FLUSH (OF1.4): zone=65533")
+    assert "ct_nw_dst=198.51.100.2,ct_tp_src=0,ct_tp_dst=53,ct_nw_proto=17" in original
+    assert reply.startswith("ct_nw_src=10.0.0.9,")
+    assert "ct_tp_src=5353,ct_tp_dst=0" in reply
+    original, reply = re.findall("'(.*?)'", second)
+    assert second.startswith("NXT_CT_FLUSH (OF1.4): zone=65534")
+    assert "ct_ipv6_src=::,ct_ipv6_dst=::,ct_tp_src=0,ct_tp_dst=0,ct_nw_proto=0" in original
+    assert "ct_ipv6_src=::,ct_ipv6_dst=::1,ct_tp_src=0,ct_tp_dst=0" in reply
 
 
 @pytest.mark.parametrize(

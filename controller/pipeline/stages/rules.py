@@ -7,7 +7,8 @@ for its answers, so that each packet of a connection meets the rules that are in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 
@@ -32,14 +33,17 @@ from controller.flow.fields import (
     CtState,
     Field,
     Punt,
+    Slice,
     Term,
 )
 from controller.flow.flow import Flow
+from controller.pipeline.classes import Side
 from controller.pipeline.ip_fields import BY_VERSION, LATER_FRAGMENT, TRACKED, ct_state
 from controller.pipeline.protocols import ICMP, ICMPV6, IPV4, IPV6
 from controller.pipeline.punting import hand_over
+from controller.pipeline.ranks import RANKS
 from controller.pipeline.router_view import RealmView
-from controller.pipeline.rule_view import RANKS, RULE_TABLES, RuleView
+from controller.pipeline.rule_view import NO_FLOWS, RULE_TABLES, ClassFlows, RuleFlows, RuleView
 from controller.pipeline.stage import Emit, Miss, Priority, Stage
 from controller.policy.firewall import Action, OnChange, PortRange, Service
 
@@ -55,17 +59,35 @@ def name_of(table: int | None) -> str:
     return "default" if table is None else f"rules_{table + 1}"
 
 
-def _alternatives(view: RuleView) -> list[Sequence[Terms]]:
-    """For each dimension that the rule restricts, the conditions of which one must hold, each with TRACKED."""
-    service = view.rule.service
-    dimensions: list[Sequence[Terms] | None] = [
-        None if view.origin is None else view.origin.as_origin,
-        None if view.target is None else view.target.as_target,
-        _services(service),
-    ]
-    if service.source_ports:
-        dimensions.append(_ports(service, service.source_ports, CT_TP_SRC))
-    return [dimension for dimension in dimensions if dimension is not None]
+@dataclass(frozen=True, slots=True)
+class _Dimension:
+    """Conditions of which one must hold, each with TRACKED: a class each, in this slice of a register; and others."""
+
+    others: tuple[Terms, ...]
+    slice: Slice | None = None
+    classes: frozenset[int] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.others) + len(self.classes)
+
+    def of_classes(self, classes: Iterable[int]) -> Iterator[Terms]:
+        if self.slice is not None:
+            for number in classes:
+                yield tuple(sorted((TRACKED, self.slice(number))))
+
+    def each(self) -> Iterator[Terms]:
+        yield from self.of_classes(self.classes)
+        yield from self.others
+
+
+def _dimension_of(side: Side, class_: Slice, network: Slice) -> _Dimension:
+    networks = tuple(tuple(sorted((TRACKED, network(number)))) for number in side.networks)
+    return _Dimension(networks, class_, side.classes)
+
+
+def _service_dimensions(service: Service) -> tuple[_Dimension, ...]:
+    found = [_services(service), _ports(service, service.source_ports, CT_TP_SRC) if service.source_ports else None]
+    return tuple(_Dimension(tuple(terms)) for terms in found if terms is not None)
 
 
 def _services(service: Service) -> list[Terms] | None:
@@ -104,23 +126,66 @@ def _join(parts: tuple[Terms, ...]) -> Terms:
     return tuple(dict.fromkeys((TRACKED, *(term for part in parts for term in part))))
 
 
-def _rule(index: int, emit: Emit, view: RuleView) -> Iterator[Flow]:
-    if view.table != index or view.is_void:
-        return
-    dimensions = sorted(_alternatives(view), key=len)
-    single = tuple(dimension[0] for dimension in dimensions if len(dimension) == 1)
-    several = [dimension for dimension in dimensions if len(dimension) > 1]
+def _compile(emit: Emit, view: RuleView, before: RuleFlows) -> RuleFlows:
+    """before: earlier ones of the same table; what they have in common is kept, whatever the view was."""
+    if view.is_void:
+        return NO_FLOWS
+    services = before.services if before.rule is view.rule else _service_dimensions(view.rule.service)
+    dimensions = (
+        *(() if view.origin is None else (_dimension_of(view.origin, ORIGIN_CLASS, ORIGIN_NETWORK),)),
+        *(() if view.target is None else (_dimension_of(view.target, TARGET_CLASS, TARGET_NETWORK),)),
+        *services,
+    )
+    single = tuple(next(one.each()) for one in dimensions if len(one) == 1)
+    several = [one for one in dimensions if len(one) > 1]
     if prod(map(len, several)) <= sum(map(len, several)) + 1:
-        for chosen in product(*several):
-            yield from _decide(emit, view, _join((*single, *chosen)))
-        return
-    number, origin = _conjunction_number(view), view.pointer
-    several[0] = [_join((*single, terms)) for terms in several[0]]
-    for dimension, alternatives in enumerate(several, 1):
-        one_of = (Conjunction(number, dimension, len(several)),)
-        why = "one of the origins, targets or ports that the rule names"
-        yield from emit.each("rule", alternatives, one_of, rank=view.rank, origin=origin, why=why)
-    yield from _decide(emit, view, (CONJ_ID(number), TRACKED))
+        parts = product(*(one.each() for one in several))
+        rest = tuple(flow for chosen in parts for flow in _decide(emit, view, _join((*single, *chosen))))
+        return RuleFlows(rest, rule=view.rule, services=services)
+    by_class: list[ClassFlows] = []
+    made_of = (view.rule, view.table, view.onward, view.rank, single, tuple(one.others for one in several))
+    rest = before.rest if made_of == before.made_of else ()
+    make_rest = not rest
+    for number, dimension in enumerate(several, 1):
+        one_of = Conjunction(_conjunction_number(view), number, len(several))
+        common = single if number == len(several) else ()
+        if dimension.classes:
+            by_class.append(_of_classes(emit, view, dimension, one_of, common, before))
+        if make_rest:
+            rest += tuple(_one_of(emit, view, dimension.others, one_of, common))
+    if make_rest:
+        rest += tuple(_decide(emit, view, (CONJ_ID(_conjunction_number(view)), TRACKED)))
+    return RuleFlows(rest, tuple(by_class), made_of, view.rule, services)
+
+
+def _of_classes(
+    emit: Emit,
+    view: RuleView,
+    dimension: _Dimension,
+    one_of: Conjunction,
+    common: tuple[Terms, ...],
+    before: RuleFlows,
+) -> ClassFlows:
+    frame = (view.pointer, view.table, view.rank, one_of, common, dimension.slice)
+    old = next((one for one in before.by_class if one.frame == frame), None)
+    if old is not None and old.classes == dimension.classes:
+        return old
+    had = frozenset[int]() if old is None else old.classes
+    flows = {} if old is None else dict(old.flows)
+    come, gone = dimension.classes - had, had - dimension.classes
+    for number in gone:
+        del flows[number]
+    flows.update(zip(come, _one_of(emit, view, dimension.of_classes(come), one_of, common), strict=True))
+    since = None if old is None else old.version
+    return ClassFlows(frame, dimension.classes, flows, since=since, come=come, gone=gone)
+
+
+def _one_of(
+    emit: Emit, view: RuleView, alternatives: Iterable[Terms], one_of: Conjunction, common: tuple[Terms, ...]
+) -> Iterator[Flow]:
+    matches = (_join((*common, terms)) for terms in alternatives) if common else alternatives
+    why = "one of the origins, targets or ports that the rule names"
+    yield from emit.each("rule", matches, (one_of,), rank=view.rank, origin=view.pointer, why=why)
 
 
 def _conjunction_number(view: RuleView) -> int:
@@ -183,9 +248,6 @@ def _first(emit: Emit, _: RealmView) -> Iterator[Flow]:
 def _stage(index: int) -> Stage:
     following = tuple(name_of(table) for table in range(index + 1, RULE_TABLES))
 
-    def rule(emit: Emit, view: RuleView) -> Iterator[Flow]:
-        return _rule(index, emit, view)
-
     return Stage(
         name=name_of(index),
         purpose="Rules, the first that fits decides. Each tier has a table, and so have the rules after one that logs.",
@@ -215,7 +277,7 @@ def _stage(index: int) -> Stage:
         miss=Miss("no rule of this table is about the connection", goto=(*following, "default")[0]),
         punts=True,
         realm=_first if index == 0 else None,
-        rule=rule,
+        rule=_compile,
     )
 
 

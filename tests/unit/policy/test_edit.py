@@ -233,6 +233,47 @@ def test_a_rule_that_is_there_keeps_its_place_and_a_new_one_comes_last() -> None
     assert policy == load(document)
 
 
+def test_a_rule_is_put_before_another_one_whether_it_is_new_or_not() -> None:
+    new, third = {"action": "drop", "to": "nas"}, {"name": "third", "action": "drop"}
+    for change, order in (
+        (PutObject("rules", "new", new, before="first"), ["new", "first", "second", "third"]),
+        (PutObject("rules", "new", new, before="third"), ["first", "second", "new", "third"]),
+        (PutObject("rules", "third", third, before="first"), ["third", "first", "second"]),
+        (PutObject("rules", "first", new, before="third"), ["second", "first", "third"]),
+        (PutObject("rules", "second", new, before="third"), ["first", "second", "third"]),
+    ):
+        document, policy = apply_change(FULL, change)
+        assert list(policy.rules) == [rule["name"] for rule in document["rules"]] == order  # type: ignore[attr-defined]
+        assert policy == load(document)
+        assert apply_change(Stored(10, document, policy), change) == (document, policy)
+        assert apply_change(Stored(10, document, policy), change)[0] is document
+    assert apply_change(FULL, PutObject("rules", "second", ROUTED["rules"][1], before="third"))[0] is ROUTED
+    masquerade = {"type": "masquerade", "network": "dmz"}
+    assert list(apply_change(FULL, PutObject("rewrites", "out", masquerade, before="in"))[1].rewrites) == ["out", "in"]
+
+
+def test_what_a_rule_is_to_come_before_must_be_another_rule() -> None:
+    drop = {"action": "drop"}
+    with pytest.raises(PolicyError, match="did you mean 'second'") as caught:
+        apply_change(FULL, PutObject("rules", "new", drop, before="secnd"))
+    assert caught.value.problems[0].path == "/rules/3"
+    assert refused(PutObject("rules", "first", drop, before="first"), FULL) == [
+        ("/rules/2", "'first' cannot come before itself")
+    ]
+    assert refused(PutObject("rules", "new", {"action": "x"}, before="web1"), FULL) == [
+        ("/rules/3", "there is no rule 'web1' that this one could come before"),
+        ("/rules/3/action", "'x' is not one of: allow, drop, reject, pass, log"),
+    ]
+    assert refused(PutObject("rules", "new", {"action": "x"}, before="second"), FULL)[0][0] == "/rules/1/action"
+    assert refused(PutObject("rules", "first", drop, before="x"), Stored(0, {}, EMPTY_POLICY))[0][0] == "/rules/0"
+    assert refused(PutObject("rewrites", "x", {"type": "masquerade", "network": "dmz"}, before="first"), FULL) == [
+        ("/rewrites/1", "there is no rewrite 'first' that this one could come before")
+    ]
+    assert refused(PutObject("networks", "blue", {"vlan": 30}, before="green"), FULL) == [
+        ("/networks/blue", "networks have no order, so that none can come before 'green'")
+    ]
+
+
 def test_paths_of_one_rule_are_those_of_the_whole_document() -> None:
     assert refused(PutObject("rules", "second", {"action": "x", "to": "nobody"}), FULL) == [
         ("/rules/1/action", "'x' is not one of: allow, drop, reject, pass, log"),
@@ -316,6 +357,7 @@ PEERS = st.sampled_from(["any", "green", "a", "g", ["pink", "h"], "10.0.0.0/8", 
 GROUP_VALUES = st.fixed_dictionaries(
     {}, optional={"members": st.lists(st.sampled_from(["a", "green", "g", "h"]), max_size=2, unique=True)}
 )
+RULE_NAMES = st.sampled_from(["r", "s", "t"])
 RULE_VALUES = st.fixed_dictionaries(
     {"action": st.sampled_from(["allow", "log"])}, optional={"from": PEERS, "to": PEERS}
 )
@@ -398,17 +440,17 @@ class Edits(RuleBasedStateMachine):
     def put_group(self, name: str, value: object) -> None:
         self.change(PutObject("groups", name, value))
 
-    @rule(name=st.sampled_from(["r", "s"]), value=RULE_VALUES)
-    def put_rule(self, name: str, value: object) -> None:
-        self.change(PutObject("rules", name, value))
+    @rule(name=RULE_NAMES, value=RULE_VALUES, before=st.none() | RULE_NAMES)
+    def put_rule(self, name: str, value: object, before: str | None) -> None:
+        self.change(PutObject("rules", name, value, before))
 
     @rule(value=st.sampled_from([{"port": "eth1", "addresses": ["198.51.100.2/24"]}, {"port": "p1"}]))
     def put_uplink(self, value: object) -> None:
         self.change(PutObject("uplinks", "wan", value))
 
-    @rule(name=st.sampled_from(["o", "p"]), network=NETWORKS)
-    def put_rewrite(self, name: str, network: str) -> None:
-        self.change(PutObject("rewrites", name, {"type": "masquerade", "network": network}))
+    @rule(name=st.sampled_from(["o", "p"]), network=NETWORKS, before=st.sampled_from([None, "o", "p"]))
+    def put_rewrite(self, name: str, network: str, before: str | None) -> None:
+        self.change(PutObject("rewrites", name, {"type": "masquerade", "network": network}, before))
 
     @rule(
         kind=st.sampled_from(["groups", "rules", "uplinks", "rewrites"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -11,10 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.mac import Mac
-from controller.policy.cover import PeerCovers, service_covers
+from controller.policy.cover import NOTHING_COVERED, find_coverers, service_covers
 from controller.policy.firewall import ANYBODY, Group, IcmpType, Peers, PortRange, Service
 from controller.policy.model import OUTSIDE, Address, Endpoint, Network, Policy, Vlan
-from controller.policy.peers import NOBODY, Block, ResolvedGroup, resolve_groups, selects
+from controller.policy.peers import (
+    NO_GROUPS,
+    NOBODY,
+    Block,
+    ResolvedGroup,
+    resolve_again,
+    resolve_groups,
+    selects,
+)
 from controller.policy.services import merged, without_covered
 
 NETWORKS = {name: Network(name, vlan=Vlan(place)) for place, name in enumerate(("green", "pink", "blue"), 1)}
@@ -126,6 +135,10 @@ PEERS = st.builds(
 )
 
 
+def coverers(several: list[Peers], groups: Mapping[str, ResolvedGroup]) -> tuple[frozenset[int], ...]:
+    return find_coverers(tuple(several), groups, ENDPOINTS).coverers
+
+
 def parties() -> list[tuple[str, Address | None, str | None]]:
     """Everybody that a packet may come from or go to: members, strangers, groups of receivers, the world outside."""
     found: list[tuple[str, Address | None, str | None]] = []
@@ -146,12 +159,11 @@ def test_what_is_said_to_cover_selects_everybody_that_the_other_does(
 ) -> None:
     made = policy(*(Group(f"g{i}", peers, chosen, excluded) for i, (peers, excluded, chosen) in enumerate((zero, one))))
     groups = resolve_groups(made)
-    covers = PeerCovers(several, groups, ENDPOINTS)
-    for narrow in several:
-        numbers = covers.coverers(narrow)
-        assert covers.number(narrow) in numbers
-        for wide in several:
-            if covers.number(wide) in numbers:
+    several = list(dict.fromkeys(several))
+    for place, (narrow, numbers) in enumerate(zip(several, coverers(several, groups), strict=True)):
+        assert place in numbers
+        for number, wide in enumerate(several):
+            if number in numbers:
                 for party in parties():
                     assert not selects(groups, narrow, *party) or selects(groups, wide, *party), party
             elif wide.anybody:
@@ -177,9 +189,22 @@ def test_what_covers_is_found(wide: Peers, narrow: Peers) -> None:
         Group("webs", selector=(("app", "web"),)),
         Group("part", Peers(cidrs=cidrs("10.0.0.0/8")), excluded=cidrs("10.1.0.0/16")),
     )
-    covers = PeerCovers((wide, narrow), resolve_groups(made), ENDPOINTS)
-    assert covers.number(wide) in covers.coverers(narrow)
-    assert covers.number(narrow) not in covers.coverers(wide)
+    assert coverers([wide, narrow], resolve_groups(made)) == ({0}, {0, 1})
+
+
+@settings(max_examples=400)
+@given(st.lists(GROUPS, min_size=2, max_size=5), st.lists(PEERS, min_size=2, max_size=6, unique=True))
+def test_coverers_found_with_an_earlier_answer_are_those_found_without(
+    changes: list[tuple[Any, ...]], several: list[Peers]
+) -> None:
+    before, resolved = NOTHING_COVERED, NO_GROUPS
+    groups = [Group("g0"), Group("g1")]
+    for number, (peers, excluded, chosen) in enumerate(changes):
+        groups[number % 2] = Group(f"g{number % 2}", peers, chosen, excluded)
+        resolved = resolve_again(policy(*groups), resolved)
+        before = find_coverers(tuple(several), resolved.means, ENDPOINTS, before)
+        fresh = find_coverers(tuple(several), resolved.means, ENDPOINTS)
+        assert (before.united, before.coverers) == (fresh.united, fresh.coverers)
 
 
 RANGES = st.lists(
