@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from controller.errors import SwitchError
-from controller.flow.actions import Action, Output
+from controller.flow.actions import Output
 from controller.frames.neighbors import announcement
 from controller.loop import Loop
 from controller.mac import Mac
 from controller.pipeline.compile import Compiled
 from controller.pipeline.router_view import UplinkView
 from controller.policy.model import Address
+from controller.switch import Sender
 
 LOG = logging.getLogger("tripoint.announcing")
 
@@ -31,18 +32,6 @@ class AtUplink(NamedTuple):
     port: int
     mac: Mac
     address: Address
-
-
-class Sender(Protocol):
-    """What is needed of a switch."""
-
-    @property
-    def dpid(self) -> int: ...
-
-    @property
-    def alive(self) -> bool: ...
-
-    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None: ...
 
 
 def at_uplinks(compiled: Compiled) -> frozenset[AtUplink]:

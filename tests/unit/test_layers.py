@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
         "control", "directory", "errors", "flow", "frames", "loop", "mac", "next_hops", "policy", "replies",
         "rule_events", "switch",
     },
-    "announcing": {"errors", "flow", "frames", "loop", "mac", "pipeline", "policy"},
+    "announcing": {"errors", "flow", "frames", "loop", "mac", "pipeline", "policy", "switch"},
     "forgetting": {"bridge", "errors", "loop", "switch"},
     "inventory": {"flow", "hosts", "policy", "tunnels"},
     "carriers": {"inventory", "pipeline", "policy", "tunnels"},
