@@ -15,11 +15,14 @@ from controller.policy.meaning.grouping import with_holders
 from controller.policy.meaning.here import addresses
 from controller.policy.meaning.rules import Party, groups_of, is_among, is_link_local
 from controller.policy.meaning.tracking import tracked_networks
-from controller.policy.model import Cidr, Endpoint, Network, Policy
+from controller.policy.model import OUTSIDE, Cidr, Endpoint, Mode, Network, Policy, Uplink
+from controller.policy.rewrites import targets_of
 
 Bits = int
 Seat = tuple[str, str]
 """A network, and an endpoint in it, by name."""
+BEYOND: Seat = (OUTSIDE, OUTSIDE)
+"""Everybody beyond the uplinks, in a policy that has any."""
 
 _WHOLE = Service()
 _LACKING = {ICMPV6: 4, ICMP: 6}
@@ -44,35 +47,43 @@ class Reach:
         self._of_version: dict[int, Bits] = dict.fromkeys((0, 4, 6), 0)
         self._named: dict[str, Bits] = {}
         self._groups: dict[str, Bits] = dict.fromkeys(policy.groups, 0)
+        rewrites = policy.rewrites.values()
+        self._led_to = {(rewrite.network, to.endpoint) for rewrite in rewrites for to in targets_of(rewrite)}
         self._cidrs: dict[Cidr, Bits] = {}
-        self._all = self._routed = 0
+        self._all = self._routed = self._going_out = self._let_in = 0
         for network in policy.networks.values():
             for member in policy.members[network.name]:
-                self._seat(network, member)
+                for who in _parties(member, network):
+                    self._seat((network.name, member.name), who)
+        if policy.uplinks:
+            self._seat(BEYOND, Party(None))
+        self._outside = self._of_seat.get(BEYOND, 0)
         addressed = (name for name, group in policy.groups.items() if group.members.cidrs)
         self._by_address = with_holders(policy, addressed)
         self._among: dict[Peers, tuple[Bits, Bits]] = {}
         self._rows: dict[object, Bits] = {}
         self._reached: dict[Seat, Bits] = {}
 
-    def _seat(self, network: Network, member: Endpoint) -> None:
-        seat = (network.name, member.name)
-        self._of_seat[seat] = 0
-        for who in _parties(member, network):
-            number = self._bits.setdefault((*seat, who.address), len(self._bits))
-            bit = 1 << number
-            self._parties[number], self._seat_of[number] = who, seat
-            self._of_seat[seat] |= bit
-            self._of_endpoint[member.name] = self._of_endpoint.get(member.name, 0) | bit
-            self._of_network[network.name] |= bit
-            self._of_version[_version(who)] |= bit
-            self._all |= bit
-            if network.routed and _is_routed(who):
-                self._routed |= bit
-            if who.endpoint is not None:
-                self._named[member.name] = self._named.get(member.name, 0) | bit
-            for name in groups_of(self._policy, who):
-                self._groups[name] |= bit
+    def _seat(self, seat: Seat, who: Party) -> None:
+        number = self._bits.setdefault((*seat, who.address), len(self._bits))
+        bit = 1 << number
+        self._parties[number], self._seat_of[number] = who, seat
+        self._of_seat[seat] = self._of_seat.get(seat, 0) | bit
+        self._of_network[seat[0]] = self._of_network.get(seat[0], 0) | bit
+        self._of_endpoint[seat[1]] = self._of_endpoint.get(seat[1], 0) | bit
+        self._of_version[_version(who)] |= bit
+        self._all |= bit
+        if who.endpoint is not None:
+            self._named[seat[1]] = self._named.get(seat[1], 0) | bit
+        for name in groups_of(self._policy, who):
+            self._groups[name] |= bit
+        network = self._policy.networks.get(seat[0])
+        if network is not None and network.routed and _is_routed(who):
+            self._routed |= bit
+            if network.uplink is not None and _version(who) in _versions(self._policy.uplinks[network.uplink]):
+                self._going_out |= bit
+                if network.mode is Mode.ROUTED or seat in self._led_to:
+                    self._let_in |= bit
 
     # What is asked
 
@@ -89,7 +100,11 @@ class Reach:
         return bool(self.reached(source) & self._of_seat.get(target, 0))
 
     def reached(self, seat: Seat) -> Bits:
-        """Everybody to whom an endpoint can open anything from one of its networks: in it, or through the router."""
+        """Everybody to whom an endpoint can open anything from one of its networks: in it, or through the router.
+
+        To the outside who has an uplink for the IP version; from there to whom a rewrite leads, and to members of
+        routed networks.
+        """
         found = self._reached.get(seat)
         if found is None:
             found = 0
@@ -99,6 +114,10 @@ class Reach:
                 ways = here if seat[0] in self._tracked else 0
                 if self._routed >> number & 1:
                     ways |= self._routed & ~here
+                if self._going_out >> number & 1:
+                    ways |= self._outside
+                if seat == BEYOND:
+                    ways |= self._let_in
                 if ways:
                     found |= ways & self._meeting(who) & self._opened(number, who)
                 if seat[0] not in self._tracked:
@@ -123,7 +142,7 @@ class Reach:
                 about.append((rule, bool(sure >> number & 1)))
         kind = (who.network, _version(who), tuple((rule.name, sure) for rule, sure in about))
         if kind not in self._rows:
-            self._rows[kind] = self._decide(who.network or "", _version(who), about)
+            self._rows[kind] = self._decide(who.network or OUTSIDE, _version(who), about)
         return self._rows[kind]
 
     def _decide(self, network: str, version: int, about: list[tuple[Rule, bool]]) -> Bits:
@@ -159,11 +178,14 @@ class Reach:
         return self._all & ~self._of_version[lacking]
 
     def _default(self, network: str) -> Bits:
-        """Those to whom defaults let a network's members open connections."""
+        """Those to whom defaults let a network's members, or the outside, open connections."""
         defaults, here = self._policy.defaults, self._of_network[network]
-        allowed = here if defaults.intra_network is Decision.ALLOW else 0
-        if defaults.inter_network is Decision.ALLOW:
-            allowed |= self._all & ~here
+        if network == OUTSIDE:
+            allowed = self._let_in
+        else:
+            allowed = self._outside | (here if defaults.intra_network is Decision.ALLOW else 0)
+            if defaults.inter_network is Decision.ALLOW:
+                allowed |= self._all & ~here
         for pair in reversed(defaults.pairs):  # the first one holds
             if pair.origin == network:
                 there = self._of_network.get(pair.target, 0)
@@ -179,7 +201,7 @@ class Reach:
             sure = self._all if peers.anybody else 0
             for name in peers.endpoints:
                 sure |= self._named.get(name, 0)
-            for name in peers.networks:
+            for name in (*peers.networks, *((OUTSIDE,) if peers.outside else ())):
                 sure |= self._of_network.get(name, 0)
             for name in peers.groups:
                 sure |= self._groups[name]
@@ -214,6 +236,11 @@ def _parties(endpoint: Endpoint, network: Network) -> list[Party]:
 def _version(who: Party) -> int:
     """0: not known."""
     return 0 if who.address is None else who.address.version
+
+
+def _versions(uplink: Uplink) -> frozenset[int]:
+    """The IP versions that it leads anywhere in."""
+    return frozenset(each.version for each in (*uplink.addresses, *(route.to for route in uplink.routes)))
 
 
 def _is_routed(who: Party) -> bool:

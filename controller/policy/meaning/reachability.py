@@ -2,7 +2,7 @@
 
 A reaches B where A can open at least one connection to B (`reach`). A network without rules lets all of its members
 reach each other. Where they meet is a network's name, or for connections through the router "lan->dmz": from whose, to
-whose.
+whose. In a policy with uplinks the outside is one more name, as in "dmz->outside".
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from controller.policy.meaning.reach import Bits, Reach, Seat
-from controller.policy.model import EMPTY_POLICY, Endpoint, Policy
+from controller.policy.model import EMPTY_POLICY, OUTSIDE, Policy
 
 Pair = tuple[str, str, str]
 """(source, target, where), source < target."""
@@ -21,7 +21,7 @@ def reachable(policy: Policy, source: str, target: str) -> tuple[str, ...]:
     """Where one endpoint reaches another: networks that both are in, in the order of the first one's, and then through
     the router; none with itself.
     """
-    return _places(Reach(policy, {}), policy.endpoints[source], policy.endpoints[target])
+    return _places(Reach(policy, {}), policy, source, target)
 
 
 def pairs(policy: Policy) -> set[Pair]:
@@ -58,31 +58,25 @@ def _apart(seat: Seat, targets: Bits, by: Reach, other: Reach) -> Iterator[Pair]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """source and, by name, every other endpoint of its networks and of those the router joins to them, with the places
-    in which it reaches that one.
-    """
+    """source and, by name, everybody else whom it reaches, with the places."""
 
     source: str
     reaches: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def matrix(policy: Policy, names: tuple[str, ...]) -> Iterator[Row]:
-    """One row for each of these endpoints, in their order; targets are limited to them too."""
+    """One row for each of these endpoints (or OUTSIDE), in their order; targets are limited to them too."""
     reach = Reach(policy, {})
-    wanted = frozenset(names)
-    routed = [name for name, network in policy.networks.items() if network.routed]
     for source in names:
-        endpoint = policy.endpoints[source]
-        near = {*endpoint.networks, *(routed if set(routed) & set(endpoint.networks) else ())}
-        targets = {m.name for network in near for m in policy.members[network] if m.name in wanted} - {source}
-        found = ((target, _places(reach, endpoint, policy.endpoints[target])) for target in sorted(targets))
-        yield Row(source, tuple(found))
+        found = ((target, _places(reach, policy, source, target)) for target in sorted(names))
+        yield Row(source, tuple((target, places) for target, places in found if places))
 
 
-def _places(reach: Reach, source: Endpoint, target: Endpoint) -> tuple[str, ...]:
-    ways = [(name, name) for name in source.networks if name in target.networks]
-    ways += [(one, other) for one in source.networks for other in target.networks if one != other]
-    return tuple(_place(*way) for way in ways if reach.is_reached((way[0], source.name), (way[1], target.name)))
+def _places(reach: Reach, policy: Policy, source: str, target: str) -> tuple[str, ...]:
+    here, there = ((OUTSIDE,) if name == OUTSIDE else policy.endpoints[name].networks for name in (source, target))
+    ways = [(name, name) for name in here if name in there]
+    ways += [(one, other) for one in here for other in there if one != other]
+    return tuple(_place(*way) for way in ways if reach.is_reached((way[0], source), (way[1], target)))
 
 
 def _place(one: str, other: str) -> str:
