@@ -414,6 +414,17 @@ def test_plan_says_what_would_change_and_changes_nothing(store: Store) -> None:
         assert away.members_removed == ("a",)
 
 
+def test_a_plan_names_the_pairs_that_a_rule_parts_or_joins(store: Store) -> None:
+    reconciler = make(store)
+    reconciler.change(PutPolicy(document("a", "b")))
+    report = reconciler.plan(PutObject("rules", "apart", {"action": "drop", "from": "a", "to": "b"}))
+    assert (report.unreachable_count, report.reachable_count) == (0, 0), "b may still open connections to a"
+    report = reconciler.plan(PutObject("rules", "apart", {"action": "drop"}))
+    assert [(pair.source, pair.target, pair.network) for pair in report.unreachable] == [("a", "b", "green")]
+    reconciler.change(PutObject("rules", "apart", {"action": "drop"}))
+    assert reconciler.plan(DeleteObject("rules", "apart")).reachable_count == 1
+
+
 def test_changes_and_plans_warn_of_what_is_odd_with_paths_in_the_document(store: Store) -> None:
     reconciler = make(store)
     odd = {**document("a"), "rules": [{"name": "x", "action": "drop"}, {"name": "y", "action": "drop"}]}
