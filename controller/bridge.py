@@ -109,10 +109,11 @@ class Bridge:
 
         Takes as long as what changes is large: call it in a thread.
         """
-        gone = [self.tally.flows[cookie] for cookie in changes.remove]
+        # None of them is there where the bridge was met anew since they were told.
+        gone = [self.tally.flows[cookie] for cookie in changes.remove if cookie in self.tally.flows]
         self.tally.replace(self.compiled, compiled)
         if forgetting:
-            self.forget |= forgotten(gone, self.tally.flows.values())
+            self.forget = forgotten(gone, self.tally.flows.values(), self.forget)
         self.touched.update(flow.cookie for flow in changes.add)
         self.touched.update(changes.remove)
         # Freed one after the other: freeing all at once is one step of the interpreter, which no thread interrupts.

@@ -300,8 +300,10 @@ class Reconciler:
                 bridge.wake.set()
 
     def _forget(self, bridge: Bridge) -> None:
-        """A bridge that is gone and carries nobody is not remembered: strangers may come with any number of dpids."""
-        if not bridge.seats:
+        """A bridge that is gone and carries nobody, nor an uplink, is not remembered: strangers may come with any
+        number of dpids.
+        """
+        if not bridge.seats and not self._bindings.uplinks.get(bridge.dpid):
             del self._bridges[bridge.dpid]
 
     # Desired: under the lock
@@ -483,7 +485,8 @@ class Reconciler:
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
         if forget := bridge.forget:
             switch.forget(forget)
-            bridge.forget -= forget
+            with self._lock:  # another change may be adding to it, in a thread
+                bridge.forget -= forget
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
 

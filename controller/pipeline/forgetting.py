@@ -20,9 +20,11 @@ ADDRESSES_MAX = 256
 """Of a range that is wider, connections are left to time out."""
 
 
-def forgotten(gone: Iterable[Flow], left: Iterable[Flow]) -> frozenset[Connections]:
-    """What flows that are gone translated, and none that is left translates alike."""
-    found = frozenset(_translated(gone))
+def forgotten(
+    gone: Iterable[Flow], left: Iterable[Flow], before: frozenset[Connections] = frozenset()
+) -> frozenset[Connections]:
+    """What flows that are gone translated, and none that is left translates alike. before: what was so already."""
+    found = before.union(_translated(gone))
     return found - frozenset(_translated(left)) if found else found
 
 

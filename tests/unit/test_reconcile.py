@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -689,3 +691,49 @@ def test_translations_that_the_policy_does_not_make_any_more_are_forgotten(store
         until(lambda: in_force(reconciler, switch))
         gone = Connections(SNAT_ZONE, 4, answers_to=End(new))
         assert forgotten_by(document("a", "b")) == {dns(second, new), gone}
+
+
+def test_translations_that_the_policy_makes_again_before_a_bridge_hears_of_it_are_not_forgotten(store: Store) -> None:
+    reconciler = make(store)
+    switch = FakeSwitch(p1=1, p2=2, p9=9)
+    with connected(reconciler, switch):
+        reconciler.change(PutPolicy(led_to("a")))
+    reconciler.change(PutPolicy(led_to("b")))
+    reconciler.change(PutPolicy(led_to("a")))
+    switch.alive = True
+    with connected(reconciler, switch):
+        led_away = Connections(DNAT_ZONE, 4, 17, asked=End(0xC6336402, 53), answers_from=End(0x0A000002, 53))
+        assert set(switch.forgotten) <= {led_away}
+
+
+def test_a_bridge_with_an_uplink_and_nobody_else_forgets_what_changed_while_it_was_away(store: Store) -> None:
+    reconciler = make(store)
+    switch = FakeSwitch(p9=9)
+    with connected(reconciler, switch):
+        reconciler.change(PutPolicy(led_to("a")))
+    reconciler.change(PutPolicy(led_to("b")))
+    switch.alive = True
+    with connected(reconciler, switch):
+        led_away = Connections(DNAT_ZONE, 4, 17, asked=End(0xC6336402, 53), answers_from=End(0x0A000001, 53))
+        assert switch.forgotten == [led_away]
+
+
+def test_a_bridge_that_is_met_anew_while_a_change_is_stored_is_brought_to_it(store: Store) -> None:
+    reconciler, first, second = make(store), FakeSwitch(), FakeSwitch()
+    append = store.append
+    with contextlib.ExitStack() as stack:
+        first_connection = stack.enter_context(contextlib.ExitStack())
+
+        def append_meanwhile(*args: Any) -> int:
+            first_connection.close()
+            threading.Thread(target=reconciler.connect, args=(second,), daemon=True).start()
+            until(lambda: any(bridge.peer == second.peer for bridge in reconciler.status().bridges))
+            return append(*args)
+
+        first_connection.enter_context(connected(reconciler, first))
+        reconciler.change(PutPolicy(led_to("a")))
+        store.append = append_meanwhile  # type: ignore[method-assign]
+        assert reconciler.change(PutPolicy({**led_to("a"), "defaults": {"inter_network": "allow"}})).in_force
+        assert in_force(reconciler, second)
+        second.alive = False
+        reconciler.gone(second)
