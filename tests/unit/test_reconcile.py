@@ -693,6 +693,28 @@ def test_translations_that_the_policy_does_not_make_any_more_are_forgotten(store
         assert forgotten_by(document("a", "b")) == {dns(second, new), gone}
 
 
+def test_connections_out_go_on_while_their_address_is_one_of_the_uplink_or_of_a_rewrite(store: Store) -> None:
+    reconciler = make(store)
+    plain = {**led_to("a"), "rewrites": []}
+    snat = {"name": "out", "network": "green", "type": "snat", "to": "198.51.100.20-198.51.100.21"}
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        for policy in (
+            plain,
+            {**plain, "rewrites": [snat]},
+            {
+                **plain,
+                "rewrites": [snat],
+                "uplinks": {"wan": {"port": "p9", "addresses": ["198.51.100.3/24", "198.51.100.2/24"]}},
+            },
+        ):
+            assert reconciler.change(PutPolicy(policy)).in_force
+            assert switch.forgotten == []
+        reconciler.change(PutPolicy(plain))
+        assert set(switch.forgotten) == {
+            Connections(SNAT_ZONE, 4, answers_to=End(0xC6336400 + last)) for last in (3, 20, 21)
+        }
+
+
 def test_translations_that_the_policy_makes_again_before_a_bridge_hears_of_it_are_not_forgotten(store: Store) -> None:
     reconciler = make(store)
     switch = FakeSwitch(p1=1, p2=2, p9=9)
