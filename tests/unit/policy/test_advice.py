@@ -212,6 +212,13 @@ def test_advice_on_300_rules_and_1000_endpoints_is_cheap_and_a_change_elsewhere_
     assert all(units[key] is adviser._before[key] for key in units if key != ("groups",) and key != ("around",))
 
 
+def test_groups_in_another_order_are_told_in_that_order() -> None:
+    adviser = Adviser()
+    for names in ("ab", "ba"):
+        found = adviser.advise(load({**DOCUMENT, "groups": {name: {} for name in names}}))
+        assert [problem.path for problem in found] == [f"/groups/{name}" for name in names]
+
+
 def test_examine_goes_from_bytes_to_all_that_can_be_said() -> None:
     odd = b"{apiVersion: tripoint/v1, groups: {g: {}}, rules: [{name: a, action: drop}, {name: b, action: allow}]}"
     found = examine(odd, None)
