@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
+from controller.announcing import AtUplink
 from controller.bridge_settings import BridgeSettings, judge_settings
 from controller.control import BridgeOutcome, BridgeStatus
 from controller.diff import Difference, difference
@@ -14,8 +15,8 @@ from controller.flow.flow import Flow
 from controller.inventory import BridgePorts
 from controller.loop import Waiter
 from controller.pipeline.compile import NOTHING, Compiled
-from controller.pipeline.forgetting import forgotten
 from controller.pipeline.tally import Tally
+from controller.pipeline.translated import translated
 from controller.pipeline.view import ABLE, BridgeView
 from controller.policy.model import Dpid
 from controller.punts import Punts
@@ -64,7 +65,9 @@ class Bridge:
         self.generation = 0
         """How often other flows came to be desired."""
         self.forget: frozenset[Connections] = frozenset()
-        """What conntrack is to forget once the flows are as they should be."""
+        """What conntrack is to forget, once the flows are as they should be and for a while after."""
+        self.announced: frozenset[AtUplink] = frozenset()
+        """What was said on the segments of uplinks over this connection."""
         self.punts: Punts | None = None
         """What becomes of the packets that it hands over."""
 
@@ -89,6 +92,7 @@ class Bridge:
     def begin(self, switch: Switch) -> None:
         """A connection begins: nothing is known of what is installed."""
         self.switch, self.peer, self.retry_s, self.busy = switch, switch.peer, FIRST_RETRY_S, False
+        self.announced = frozenset()
         self.forget_installed()
 
     def see_abilities(self, switch: Switch) -> None:
@@ -109,11 +113,13 @@ class Bridge:
 
         Takes as long as what changes is large: call it in a thread.
         """
-        # None of them is there where the bridge was met anew since they were told.
-        gone = [self.tally.flows[cookie] for cookie in changes.remove if cookie in self.tally.flows]
-        self.tally.replace(self.compiled, compiled)
+        forget = self.forget
         if forgetting:
-            self.forget = forgotten(gone, self.tally.flows.values(), self.forget)
+            # None of them is there where the bridge was met anew since they were told.
+            gone = (self.tally.flows.get(cookie) for cookie in changes.remove)
+            forget |= translated(flow for flow in gone if flow is not None)
+        self.tally.replace(self.compiled, compiled)
+        self.forget = forget - translated(self.tally.flows.values()) if forget else forget
         self.touched.update(flow.cookie for flow in changes.add)
         self.touched.update(changes.remove)
         # Freed one after the other: freeing all at once is one step of the interpreter, which no thread interrupts.

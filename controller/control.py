@@ -233,7 +233,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two endpoints by name, and the network in which they reach each other."""
+    """Two endpoints by name (or `outside`), and the network in which, or the way on which, one reaches the other."""
 
     source: str
     target: str

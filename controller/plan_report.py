@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import nsmallest
 
 from controller.carriers import Carriers
 from controller.control import SHOWN, BridgePlan, Document, HostPlanned, Pair, PlanReport, Stored
@@ -14,7 +15,7 @@ from controller.host_plan import HostPlan
 from controller.inventory import Bindings
 from controller.pipeline.compile import Compiled
 from controller.pipeline.rulebook import Rulebook
-from controller.policy.meaning import pairs_of
+from controller.policy.meaning import changed_pairs
 from controller.policy.model import Dpid, Policy
 
 
@@ -50,10 +51,7 @@ def report_plan(stored: Stored, draft: Draft, standing: Standing) -> PlanReport:
     changed = tuple(
         name for name in new.endpoints if name in old.endpoints and new.endpoints[name] != old.endpoints[name]
     )
-    touched = frozenset((*added, *removed, *changed))
-    before = set(pairs_of(old, touched & old.endpoints.keys()))
-    after = set(pairs_of(new, touched & new.endpoints.keys()))
-    gained, lost = sorted(after - before), sorted(before - after)
+    gained, lost = changed_pairs(old, new)
     bridges = tuple(
         BridgePlan(
             dpid=f"{dpid:016x}",
@@ -74,7 +72,7 @@ def report_plan(stored: Stored, draft: Draft, standing: Standing) -> PlanReport:
         members_changed=changed,
         reachable_count=len(gained),
         unreachable_count=len(lost),
-        reachable=tuple(Pair(*pair) for pair in gained[:SHOWN]),
-        unreachable=tuple(Pair(*pair) for pair in lost[:SHOWN]),
+        reachable=tuple(Pair(*pair) for pair in nsmallest(SHOWN, gained)),
+        unreachable=tuple(Pair(*pair) for pair in nsmallest(SHOWN, lost)),
         warnings=draft.warnings,
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from controller.control import RuleEvent
 from controller.directory import PuntView
@@ -25,7 +24,7 @@ from controller.next_hops import Hop, NextHops
 from controller.policy.firewall import LogRate
 from controller.replies import came_in, next_hop_of, reason_of, reply_to
 from controller.rule_events import event_of
-from controller.switch import PacketIn
+from controller.switch import PacketIn, Sender
 
 LOG = logging.getLogger("tripoint.punts")
 
@@ -33,18 +32,6 @@ QUEUED_PACKETS = 256
 QUEUED_BYTES = 1 << 20
 AT_A_TIME = 16
 """So many packets are worked off before others get their turn."""
-
-
-class Sender(Protocol):
-    """What is needed of a switch."""
-
-    @property
-    def dpid(self) -> int: ...
-
-    @property
-    def alive(self) -> bool: ...
-
-    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None: ...
 
 
 class PuntQueue:

@@ -11,8 +11,10 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import ParamSpec, TypeVar
 
+from controller.announcing import announce, at_uplinks
 from controller.bridge import Bridge
 from controller.carriers import NO_CARRIERS, find_carriers
 from controller.control import (
@@ -35,6 +37,7 @@ from controller.diff import Difference
 from controller.directory import Directory, PuntView
 from controller.errors import CompileError, Problem, SwitchError
 from controller.flow.flow import Flow
+from controller.forgetting import forget
 from controller.host_plan import HostPlan, plan_hosts
 from controller.host_view import planned_hosts, status_of_hosts, view_hosts
 from controller.host_wait import HostWait
@@ -472,6 +475,7 @@ class Reconciler:
             bridge.installed = installed
             plan = self._compute(bridge.plan_size, bridge.take_plan, installed)
             each = verified_singly(plan, len(bridge.tally.flows))
+            present = at_uplinks(bridge.compiled)
         found: frozenset[int] | None = None
         if plan or foreign:
             verify = [*(flow.cookie for flow in plan.add), *plan.remove] if each else []
@@ -483,12 +487,12 @@ class Reconciler:
             verify_plan(self._loop, switch, installed, plan, found if each else None)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
-        if forget := bridge.forget:
-            switch.forget(forget)
-            with self._lock:  # another change may be adding to it, in a thread
-                bridge.forget -= forget
+        forget(self._loop, bridge, switch)
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
+        new, bridge.announced = present - bridge.announced, present
+        if new:
+            self._loop.spawn(partial(announce, self._loop, switch, new, lambda: bridge.announced))
 
     def _await(self, bridge: Bridge, revision: int) -> BridgeOutcome:
         until = self._loop.now() + IN_FORCE_WITHIN_S

@@ -56,19 +56,27 @@ class PacketIn:
         return self.fields.get(part.field, 0) >> part.low & (1 << part.n_bits) - 1
 
 
-class Switch(Protocol):
-    """A connected switch. Calls block the calling green thread only; SwitchError where the switch refuses or goes."""
+class Sender(Protocol):
+    """What is needed of a switch to send packets by it."""
 
     @property
     def dpid(self) -> int: ...
 
     @property
+    def alive(self) -> bool: ...
+
+    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
+        """Have the switch do the actions with a frame that came in on no port. What becomes of it is not told."""
+        ...
+
+
+class Switch(Sender, Protocol):
+    """A connected switch. Calls block the calling green thread only; SwitchError where the switch refuses or goes."""
+
+    @property
     def peer(self) -> str:
         """Address and port of the other end, "192.0.2.1:51234"."""
         ...
-
-    @property
-    def alive(self) -> bool: ...
 
     def prepare(self) -> None:
         """Set on the switch what the flows rely on; what is set so already does not change. Find out what it can do."""
@@ -114,10 +122,6 @@ class Switch(Protocol):
 
     def forget(self, connections: Collection[Connections]) -> None:
         """Have conntrack forget them; each of their next packets is as the first of a new connection."""
-        ...
-
-    def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
-        """Have the switch do the actions with a frame that came in on no port. What becomes of it is not told."""
         ...
 
     def close(self, reason: str) -> None:

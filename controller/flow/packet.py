@@ -40,6 +40,8 @@ SOLICITED_OVERRIDE: Final = 0x60000000
 """The S and O flags of an advertisement, as nd_reserved holds them (RFC 4861 section 4.4)."""
 ROUTER_SOLICITED_OVERRIDE: Final = 0xE0000000
 """The same with the R flag, of a router's."""
+ROUTER_OVERRIDE: Final = 0xA0000000
+"""Of a router's that nobody asked for."""
 
 WIDTHS: Final[Mapping[str, int]] = MappingProxyType(
     {

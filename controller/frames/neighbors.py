@@ -1,4 +1,7 @@
-"""Asking which MAC a next hop has, and hearing it: ARP (RFC 826) and Neighbor Discovery (RFC 4861). PURE."""
+"""Asking for the MAC of a next hop, hearing it, saying one's own. PURE.
+
+ARP (RFC 826) and Neighbor Discovery (RFC 4861).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from controller.flow.packet import (
     ETH_ARP,
     ETH_IPV4,
     ICMPV6,
+    ROUTER_OVERRIDE,
     ROUTER_SOLICITED_OVERRIDE,
     SLL_OPTION,
     SOLICIT,
@@ -24,6 +28,7 @@ _REQUEST: Final = 1
 _ND_HOPS: Final = 255
 """Nobody beyond the segment can make such a packet arrive (RFC 4861 section 3.1)."""
 _SOLICITED_NODE = int(IPv6Address("ff02::1:ff00:0"))
+_ALL_NODES = IPv6Address("ff02::1")
 _MOST_OPTIONS = 16
 
 
@@ -34,10 +39,25 @@ def ask_for(next_hop: Address, mac: Mac, address: Address) -> bytes:
     return _solicitation(next_hop, mac, address)
 
 
+def announcement(address: Address, mac: Mac) -> bytes:
+    """The frame that says to the whole segment which MAC an address has, unasked: a question for the address itself
+    (RFC 5227 section 2.3), or a router's advertisement to all nodes (RFC 4861 section 7.2.6).
+    """
+    if isinstance(address, IPv4Address):
+        return _arp_request(address, mac, address)
+    return _advertisement(address, mac, _ALL_NODES, b"\x33\x33" + _ALL_NODES.packed[12:], ROUTER_OVERRIDE)
+
+
 def _arp_request(next_hop: IPv4Address, mac: Mac, address: Address) -> bytes:
     sender = _octets(mac)
     body = struct.pack("!HHBBH", 1, ETH_IPV4, 6, 4, _REQUEST) + sender + address.packed + bytes(6) + next_hop.packed
     return form_ethernet(_octets(BROADCAST), sender, ETH_ARP, body)
+
+
+def _advertisement(target: IPv6Address, mac: Mac, to: Address, eth_dst: bytes, flags: int) -> bytes:
+    body = struct.pack("!BBHI", ADVERT, 0, 0, flags) + target.packed + struct.pack("!BB", TLL_OPTION, 1) + _octets(mac)
+    segment = sum_up(target, to, ICMPV6, body, 2)
+    return form_ethernet(eth_dst, _octets(mac), *form_ip(target, to, ICMPV6, segment, hops=_ND_HOPS))
 
 
 def _solicitation(next_hop: IPv6Address, mac: Mac, address: Address) -> bytes:
@@ -60,11 +80,8 @@ def answer_for(solicitation: bytes, mac: Mac) -> bytes | None:
         return None
     message = heads.segment
     target = IPv6Address(message[8:24])
-    body = struct.pack("!BBHI", ADVERT, 0, 0, ROUTER_SOLICITED_OVERRIDE) + target.packed
-    body += struct.pack("!BB", TLL_OPTION, 1) + _octets(mac)
-    segment = sum_up(target, heads.source, ICMPV6, body, 2)
-    to, sender = _option(message[24:], SLL_OPTION) or heads.eth_src, _octets(mac)
-    return form_ethernet(to, sender, *form_ip(target, heads.source, ICMPV6, segment, hops=_ND_HOPS))
+    eth_dst = _option(message[24:], SLL_OPTION) or heads.eth_src
+    return _advertisement(target, mac, heads.source, eth_dst, ROUTER_SOLICITED_OVERRIDE)
 
 
 def hear(frame: bytes) -> tuple[Address, Mac] | None:

@@ -13,6 +13,7 @@ from controller.control import Control, FlowView, NoSuchObject, PortsAs, Stored
 from controller.errors import Problem, pointer
 from controller.policy.document import objects_of, section_of
 from controller.policy.meaning import matrix
+from controller.policy.model import OUTSIDE
 from controller.web import routes
 from controller.web.asked import Asked
 from controller.web.calls import InThread
@@ -70,7 +71,7 @@ class Reading:
 
     def matrix(self, asked: Asked) -> Response:
         stored = self._control.current()
-        known = stored.policy.endpoints
+        known = dict.fromkeys((*stored.policy.endpoints, *((OUTSIDE,) if stored.policy.uplinks else ())))
         names = tuple(dict.fromkeys(asked.query["endpoints"].split(",") if "endpoints" in asked.query else known))
         unknown = [name for name in names if name not in known]
         if unknown:
@@ -79,17 +80,18 @@ class Reading:
                 f"{len(unknown)} of the endpoints asked for do not exist",
                 problems=[Problem(pointer("endpoints", name), "there is no endpoint of this name") for name in unknown],
             )
-        if len(names) > MATRIX_MAX:
+        n_endpoints = len(names) - (OUTSIDE in names)
+        if n_endpoints > MATRIX_MAX:
             raise Refusal(
                 HTTPStatus.BAD_REQUEST,
-                f"a matrix of {len(names)} endpoints is too large;"
+                f"a matrix of {n_endpoints} endpoints is too large;"
                 f" ask for {MATRIX_MAX} at most, as in /v1/matrix?endpoints=a,b,c",
             )
         absent = {binding.endpoint for binding in self._control.bindings() if binding.state is PortsAs.ABSENT}
 
         def rows() -> dict[str, dict[str, list[str]]]:
             return {
-                row.source: {target: list(networks) for target, networks in row.reaches if networks}
+                row.source: {target: list(networks) for target, networks in row.reaches}
                 for row in matrix(stored.policy, names)
             }
 

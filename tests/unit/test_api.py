@@ -635,6 +635,21 @@ def test_matrix_says_who_reaches_whom_and_where(control: FakeControl) -> None:
     assert (wrong.status_code, wrong.json["problems"][0]["path"]) == (404, "/endpoints/web7")
 
 
+def test_the_outside_is_in_the_matrix_of_a_policy_with_uplinks(control: FakeControl) -> None:
+    assert ask(control, "GET", "/v1/matrix?endpoints=web1,outside").status_code == 404
+    lan = {"vlan": 30, "cidrs": ["10.1.0.0/24"], "mode": "nat", "gateway": "10.1.0.254", "uplink": "wan"}
+    policy = {
+        "apiVersion": "tripoint/v1",
+        "networks": {"lan": lan},
+        "uplinks": {"wan": {"port": "eth1", "addresses": ["198.51.100.2/24"]}},
+        "endpoints": {"pc": {"network": "lan", "port": "pc", "mac": "02:00:00:00:00:01", "ips": ["10.1.0.1"]}},
+    }
+    control.change(PutPolicy(policy))
+    answer = ask(control, "GET", "/v1/matrix").json
+    assert (answer["endpoints"], answer["absent"]) == (["pc", "outside"], [])
+    assert answer["reaches"] == {"pc": {"outside": ["lan->outside"]}, "outside": {}}
+
+
 def test_a_matrix_that_would_be_too_large_says_how_to_ask(control: FakeControl) -> None:
     def endpoints(count: int) -> dict[str, object]:
         return {f"e{n}": {"network": "green", "port": f"p{n}", "mac": f"02:00:00:00:00:{n:02x}"} for n in range(count)}

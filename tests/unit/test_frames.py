@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.frames.answers import reject, time_exceeded, unreachable
 from controller.frames.ip_heads import may_be_answered, read_ip
-from controller.frames.neighbors import ask_for, hear
+from controller.frames.neighbors import announcement, ask_for, hear
 from controller.frames.summary import summarize
 from controller.mac import Mac
 from topologies import frames
@@ -314,6 +314,22 @@ def test_a_solicitation_is_what_a_kernel_sends() -> None:
     asked = IPv6Address("2001:db8:1::12:3456")
     asker = Party(str(MINE), ip_address("2001:db8:1::1"))
     assert ask_for(asked, MINE, ip_address("2001:db8:1::1")) == frames.solicitation(asker, asked)
+
+
+def test_an_address_is_announced_by_a_question_for_itself() -> None:
+    own = Party(str(MINE), ip_address("198.51.100.1"))
+    expected = frames.arp(1, own, replace(own, mac=frames.ZERO_MAC), str(MINE), BROADCAST)
+    assert announcement(own.ip, MINE) == expected
+
+
+def test_an_ipv6_address_is_announced_to_all_nodes_as_a_routers_and_believed() -> None:
+    own = Party(str(MINE), ip_address("2001:db8:1::1"))
+    frame = announcement(own.ip, MINE)
+    everybody = Party("33:33:00:00:00:01", ip_address("ff02::1"))
+    flags = (0xA0000000).to_bytes(4, "big")
+    option = b"\x02\x01" + MINE.value.to_bytes(6, "big")
+    assert frame == frames.neighbour(136, own, everybody, flags + own.ip.packed + option)
+    assert hear(frame) == (own.ip, MINE)
 
 
 def advert(source: Party, body: bytes) -> bytes:

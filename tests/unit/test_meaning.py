@@ -11,9 +11,10 @@ from controller.flow import packet as p
 from controller.flow.packet import Packet
 from controller.mac import Mac
 from controller.policy.firewall import Action, Decision, Service
-from controller.policy.meaning import NOTHING_KNOWN, Known, deliver, judge, matrix, pairs, pairs_of, reachable
-from controller.policy.model import Attach, Endpoint, Members, Network, Policy, Vlan
-from tests.unit.meaning_world import rule, tcp, world
+from controller.policy.meaning import NOTHING_KNOWN, Known, changed_pairs, deliver, judge, matrix, pairs, reachable
+from controller.policy.model import OUTSIDE, Attach, Endpoint, Members, Network, Pair, Policy, Vlan
+from controller.policy.rewrites import Forward, Target
+from tests.unit.meaning_world import endpoint, rule, tcp, world
 
 W1, W2, W3, NAS, TRUNK = (0x020000000000 | i for i in (1, 2, 3, 9, 8))
 STRANGER, OTHER = 0x02000000AA01, 0x02000000AA02
@@ -306,18 +307,15 @@ def test_reachable_names_the_common_networks() -> None:
     assert reachable(THREE_POINT, "nas", "nas") == ()
 
 
+def everybody(policy: Policy) -> set[tuple[str, str, str]]:
+    """All pairs, one question at a time."""
+    names = sorted((*policy.endpoints, *((OUTSIDE,) if policy.uplinks else ())))
+    return {(min(a, b), max(a, b), where) for a in names for b in names for where in reachable(policy, a, b)}
+
+
 def test_pairs_are_all_that_reachable_says_once() -> None:
-    names = sorted(THREE_POINT.endpoints)
-    expected = {(a, b, n) for a in names for b in names if a < b for n in reachable(THREE_POINT, a, b)}
-    found = list(pairs(THREE_POINT))
-    assert len(found) == len(expected)
-    assert set(found) == expected
-
-
-@pytest.mark.parametrize("names", [{"nas"}, {"green1", "pink1"}, {"green1", "green2", "nobody"}, set()])
-def test_pairs_of_are_those_pairs_in_which_a_name_occurs(names: set[str]) -> None:
-    expected = [pair for pair in pairs(THREE_POINT) if names & set(pair[:2])]
-    assert list(pairs_of(THREE_POINT, frozenset(names))) == expected
+    assert len(everybody(THREE_POINT)) > 3
+    assert pairs(THREE_POINT) == everybody(THREE_POINT)
 
 
 def test_a_matrix_has_a_row_for_each_name_and_columns_for_those_names_only() -> None:
@@ -345,7 +343,7 @@ def test_rules_say_who_opens_to_whom() -> None:
     one_way = world(rule(Action.ALLOW, "green1", "green2", web), **closed)
     assert reachable(one_way, "green1", "green2") == ("green",)
     assert reachable(one_way, "green2", "green1") == ()
-    assert list(pairs_of(one_way, frozenset({"green1"}))) == [("green1", "green2", "green")], "one direction is enough"
+    assert {pair for pair in pairs(one_way) if OUTSIDE not in pair} == {("green1", "green2", "green")}, "once"
     assert reachable(world(rule(Action.DROP, "green1", "any", web)), "green1", "green2") == ("green",), "a part passes"
     assert reachable(world(rule(Action.DROP, "green1")), "green1", "green2") == ()
     assert reachable(world(rule(Action.REJECT, "10.4.0.0/24")), "green1", "green2") == ("green",), "IPv6 passes"
@@ -376,22 +374,62 @@ def test_reachable_names_the_way_through_the_router() -> None:
     assert reachable(one_way, "lan2", "office1") == ()
     assert [row.reaches for row in matrix(one_way, ("lan1", "office1"))] == [
         (("office1", ("lan->office",)),),
-        (("lan1", ()),),
+        (),
     ]
 
 
-@pytest.mark.parametrize("names", [{"lan1"}, {"office1", "green1"}, {"nobody"}])
-def test_pairs_through_the_router_are_all_that_reachable_says(names: set[str]) -> None:
-    for policy in (
-        world(),
-        world(inter_network=Decision.ALLOW),
-        world(rule(Action.ALLOW, "lan1", "office1"), intra_network=Decision.DROP),
-    ):
-        everyone = sorted(policy.endpoints)
-        expected = {
-            (min(a, b), max(a, b), where) for a in everyone for b in everyone for where in reachable(policy, a, b)
-        }
-        found = list(pairs(policy))
-        assert len(found) == len(set(found))
-        assert set(found) == expected
-        assert list(pairs_of(policy, frozenset(names))) == [pair for pair in found if names & set(pair[:2])]
+def test_reachable_names_the_outside() -> None:
+    assert reachable(world(), "lan1", OUTSIDE) == ("lan->outside",)
+    assert reachable(world(), OUTSIDE, "lan1") == ("outside->lan",), "a routed network is known there"
+    assert reachable(world(), "web1", OUTSIDE) == ("dmz->outside",)
+    assert reachable(world(), OUTSIDE, "web1") == (), "one with NAT is not"
+    assert reachable(world(), "office1", OUTSIDE) == (), "it has no uplink"
+    assert reachable(world(), "green1", OUTSIDE) == ()
+    assert reachable(world(), OUTSIDE, OUTSIDE) == ()
+    forward = Forward("web", "dmz", p.TCP, 80, (Target("web1"),))
+    led = world(rewrites=(forward,))
+    assert reachable(led, OUTSIDE, "web1") == ("outside->dmz",)
+    assert reachable(led, OUTSIDE, "web2") == ()
+    assert reachable(world(rule(Action.ALLOW, "outside", "web2")), OUTSIDE, "web2") == (), "nothing leads there"
+    shut = rule(Action.DROP, "outside", "web1")
+    assert reachable(world(shut, rewrites=(forward,)), OUTSIDE, "web1") == ()
+    assert reachable(world(rule(Action.DROP, "outside", "web1", tcp(22)), rewrites=(forward,)), OUTSIDE, "web1") != ()
+    assert reachable(world(rule(Action.REJECT, "lan", "outside")), "lan1", OUTSIDE) == ()
+    assert reachable(world(rule(Action.REJECT, "any", "192.0.2.0/24")), "lan1", OUTSIDE) != (), "others may be meant"
+    closed = (Pair("lan", OUTSIDE, Decision.DROP), Pair(OUTSIDE, "dmz", Decision.DROP))
+    assert reachable(world(pairs=closed), "lan1", OUTSIDE) == ()
+    assert reachable(world(pairs=closed), OUTSIDE, "lan1") == ("outside->lan",)
+    assert reachable(world(pairs=closed, rewrites=(forward,)), OUTSIDE, "web1") == ()
+    with_six = endpoint("six", "dmz", 20, "2001:db8:3::1")
+    policy = world()
+    dmz = replace(policy.networks["dmz"], cidrs=(ip_network("2001:db8:3::/64"),), uplink="private")
+    policy = replace(policy, networks={**policy.networks, "dmz": dmz}, endpoints={"six": with_six})
+    assert reachable(policy, "six", OUTSIDE) == (), "that uplink leads nowhere by IPv6"
+    assert [row.reaches for row in matrix(led, (OUTSIDE, "web1"))] == [
+        (("web1", ("outside->dmz",)),),
+        ((OUTSIDE, ("dmz->outside",)),),
+    ]
+
+
+ROUTERS = (
+    world(),
+    world(inter_network=Decision.ALLOW),
+    world(rule(Action.ALLOW, "lan1", "office1"), intra_network=Decision.DROP),
+    world(rule(Action.ALLOW, "office1", "lan1"), rule(Action.DROP, "green1")),
+    world(rule(Action.REJECT, "lan"), inter_network=Decision.ALLOW),
+    replace(world(), endpoints={name: each for name, each in world().endpoints.items() if name != "lan1"}),
+)
+"""They differ in rules, defaults and members."""
+
+
+@pytest.mark.parametrize("policy", ROUTERS)
+def test_pairs_through_the_router_are_all_that_reachable_says(policy: Policy) -> None:
+    assert pairs(policy) == everybody(policy)
+
+
+@pytest.mark.parametrize("old", ROUTERS)
+@pytest.mark.parametrize("new", ROUTERS)
+def test_pairs_that_come_and_go_are_told_whatever_changes(old: Policy, new: Policy) -> None:
+    before, after = everybody(old), everybody(new)
+    assert changed_pairs(old, new) == (after - before, before - after)
+    assert old is new or before != after

@@ -15,15 +15,19 @@ from typing import Any
 
 import pytest
 
+from controller.announcing import EVERY_S, TIMES
 from controller.bridge_settings import BridgeSettings
 from controller.control import DeleteObject, NoSuchObject, PortsAs, PutObject, PutPolicy, RevisionConflict
 from controller.errors import PolicyError, StoreError, SwitchError
-from controller.flow.actions import Action, SetField
+from controller.flow.actions import Action, Output, SetField
 from controller.flow.connections import Connections, End
 from controller.flow.fields import NETWORK, PUNTED, Punt
 from controller.flow.flow import Flow
+from controller.forgetting import AGAIN_AFTER_S
+from controller.frames.neighbors import announcement
 from controller.host_wait import HOSTS_WITHIN_S
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
+from controller.policy.load import load
 from controller.policy.model import Dpid
 from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
 from controller.reconcile import Reconciler
@@ -72,7 +76,7 @@ class FakeSwitch:
         return {cookie: (0, 0) for cookie in self.flows if cookies is None or cookie in cookies}
 
     def forget(self, connections: Collection[Connections]) -> None:
-        self.forgotten += connections
+        self.forgotten += sorted(connections, key=str)
 
     def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:
         self.packets.append((actions, frame))
@@ -412,6 +416,17 @@ def test_plan_says_what_would_change_and_changes_nothing(store: Store) -> None:
         assert away.members_removed == ("a",)
 
 
+def test_a_plan_names_the_pairs_that_a_rule_parts_or_joins(store: Store) -> None:
+    reconciler = make(store)
+    reconciler.change(PutPolicy(document("a", "b")))
+    report = reconciler.plan(PutObject("rules", "apart", {"action": "drop", "from": "a", "to": "b"}))
+    assert (report.unreachable_count, report.reachable_count) == (0, 0), "b may still open connections to a"
+    report = reconciler.plan(PutObject("rules", "apart", {"action": "drop"}))
+    assert [(pair.source, pair.target, pair.network) for pair in report.unreachable] == [("a", "b", "green")]
+    reconciler.change(PutObject("rules", "apart", {"action": "drop"}))
+    assert reconciler.plan(DeleteObject("rules", "apart")).reachable_count == 1
+
+
 def test_changes_and_plans_warn_of_what_is_odd_with_paths_in_the_document(store: Store) -> None:
     reconciler = make(store)
     odd = {**document("a"), "rules": [{"name": "x", "action": "drop"}, {"name": "y", "action": "drop"}]}
@@ -675,7 +690,10 @@ def test_translations_that_the_policy_does_not_make_any_more_are_forgotten(store
         def forgotten_by(policy: dict[str, object]) -> set[Connections]:
             switch.forgotten.clear()
             assert reconciler.change(PutPolicy(policy)).in_force
-            return set(switch.forgotten)
+            found = switch.forgotten.copy()
+            time.sleep(sum(AGAIN_AFTER_S) * 1.2)
+            assert switch.forgotten == found * (1 + len(AGAIN_AFTER_S)), "caches may have held on to it for a while"
+            return set(found)
 
         assert forgotten_by(led_to("a")) == set()
         assert forgotten_by(led_to("a", "b")) == set(), "who was led to the first one may stay there"
@@ -737,7 +755,7 @@ def test_a_bridge_with_an_uplink_and_nobody_else_forgets_what_changed_while_it_w
     switch.alive = True
     with connected(reconciler, switch):
         led_away = Connections(DNAT_ZONE, 4, 17, asked=End(0xC6336402, 53), answers_from=End(0x0A000001, 53))
-        assert switch.forgotten == [led_away]
+        assert set(switch.forgotten) == {led_away}
 
 
 def test_a_bridge_that_is_met_anew_while_a_change_is_stored_is_brought_to_it(store: Store) -> None:
@@ -759,3 +777,47 @@ def test_a_bridge_that_is_met_anew_while_a_change_is_stored_is_brought_to_it(sto
         assert in_force(reconciler, second)
         second.alive = False
         reconciler.gone(second)
+
+
+def test_a_translation_that_is_made_again_is_forgotten_no_more(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        for target in ("a", "b", "a"):
+            assert reconciler.change(PutPolicy(led_to(target))).in_force
+        switch.forgotten.clear()
+        time.sleep(sum(AGAIN_AFTER_S) * 1.2)
+        assert {each.answers_from for each in switch.forgotten} == {End(0x0A000002, 53)}
+
+
+def test_what_was_to_be_forgotten_while_the_bridge_was_away_is_forgotten_when_it_is_back(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        assert reconciler.change(PutPolicy(led_to("a"))).in_force
+    reconciler.change(PutPolicy(led_to("b")))
+    back = FakeSwitch(p1=1, p2=2, p9=9)
+    back.flows = switch.flows
+    with connected(reconciler, back):
+        assert {each.answers_from for each in back.forgotten} == {End(0x0A000001, 53)}
+
+
+def test_addresses_at_an_uplink_are_announced_where_they_come_to_be(store: Store) -> None:
+    reconciler = make(store)
+    router_mac = load(led_to("a")).defaults.router_mac
+
+    def said(*addresses: str) -> list[tuple[tuple[Action, ...], bytes]]:
+        return [((Output(9),), announcement(ip_address(each), router_mac)) for each in addresses]
+
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        assert reconciler.change(PutPolicy(led_to("a"))).in_force
+        until(lambda: switch.packets == said("198.51.100.2") * TIMES)
+        assert reconciler.change(PutPolicy(led_to("b"))).in_force
+        second = led_to("b", address="198.51.100.3")
+        assert reconciler.change(PutPolicy(second)).in_force
+        until(lambda: switch.packets == said("198.51.100.2") * TIMES + said("198.51.100.3") * TIMES)
+        assert reconciler.change(PutPolicy(document("a"))).in_force
+        assert reconciler.change(PutPolicy(second)).in_force, "it may have been elsewhere meanwhile"
+        until(lambda: len(switch.packets) > 2 * TIMES)
+        assert reconciler.change(PutPolicy(document("a"))).in_force
+        time.sleep(EVERY_S * 1.5)
+        once = said("198.51.100.2") * TIMES + said("198.51.100.3") * (TIMES + 1)
+        assert switch.packets == once, "an address that is gone is not announced again"

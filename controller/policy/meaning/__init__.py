@@ -2,7 +2,7 @@
 
 Written from the policy's words only and without any knowledge of tables, so that agreement of the two says something.
 `judge` follows one frame through its `steps`; what it says is known afterwards goes into the next call, also when the
-policy changes in between. It favours being read over being fast. `reachable` answers who reaches whom without a packet.
+policy changes in between. It favours being read over being fast. `reachability` says who reaches whom without a packet.
 
     steps -> speaking, answering, forwarding        who may send what, what the switch answers, who gets what
           -> course -> rules, tracking -> grouping  whether the connection may be; connections tells them apart
@@ -13,7 +13,7 @@ policy changes in between. It favours being read over being fast. `reachable` an
 from controller.policy.meaning.connections import FiveTuple
 from controller.policy.meaning.course import Punted
 from controller.policy.meaning.known import NOTHING_KNOWN, ROUTED, Connection, Known, Learned
-from controller.policy.meaning.reachability import Row, matrix, pairs, pairs_of, reachable
+from controller.policy.meaning.reachability import Row, changed_pairs, matrix, pairs, reachable
 from controller.policy.meaning.steps import NO_UPLINKS, Verdict, deliver, judge
 from controller.policy.meaning.tracking import tracked_networks
 
@@ -28,11 +28,11 @@ __all__ = [
     "Punted",
     "Row",
     "Verdict",
+    "changed_pairs",
     "deliver",
     "judge",
     "matrix",
     "pairs",
-    "pairs_of",
     "reachable",
     "tracked_networks",
 ]

@@ -1,8 +1,9 @@
-"""Which translated connections have no flow any more that would translate them so. PURE.
+"""Which connections flows translate. PURE.
 
 What conntrack has once translated it translates for as long as packets come: a sender that never changes its port
-would go on to where a forward led once. So that the policy in force is what holds, such connections are forgotten:
-those that were led in, when nothing leads there; those that were led out, when their address is none of ours.
+would go on to where a forward led once. So that the policy in force is what holds, what no flow translates any more is
+forgotten: those that were led in, when nothing leads there; those that were led out, when their address is none of
+ours.
 """
 
 from __future__ import annotations
@@ -21,12 +22,9 @@ ANSWERS = TABLES["unsnat"]
 """Where flows lead answers back to connections that were led out."""
 
 
-def forgotten(
-    gone: Iterable[Flow], left: Iterable[Flow], before: frozenset[Connections] = frozenset()
-) -> frozenset[Connections]:
-    """What flows that are gone translated, and none that is left translates alike. before: what was so already."""
-    found = before.union(_translated(gone))
-    return found - frozenset(_translated(left)) if found else found
+def translated(flows: Iterable[Flow]) -> frozenset[Connections]:
+    """All that the flows translate."""
+    return frozenset(_translated(flows))
 
 
 def _translated(flows: Iterable[Flow]) -> Iterator[Connections]:
