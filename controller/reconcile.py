@@ -487,7 +487,7 @@ class Reconciler:
             verify_plan(self._loop, switch, installed, plan, found if each else None)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
-        forget(self._loop, bridge, switch)
+        forget(self._loop, self._lock, bridge, switch)
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
         new, bridge.announced = present - bridge.announced, present

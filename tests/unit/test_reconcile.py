@@ -789,6 +789,20 @@ def test_a_translation_that_is_made_again_is_forgotten_no_more(store: Store) -> 
         assert {each.answers_from for each in switch.forgotten} == {End(0x0A000002, 53)}
 
 
+def test_what_is_to_be_forgotten_once_more_waits_for_the_flows_however_long_they_take(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        for target in ("a", "b", "a"):
+            assert reconciler.change(PutPolicy(led_to(target))).in_force
+        switch.refuse = "no"
+        assert not reconciler.change(PutPolicy(led_to("b"))).in_force
+        time.sleep(sum(AGAIN_AFTER_S) * 1.2)
+        switch.forgotten.clear()
+        switch.refuse = ""
+        until(lambda: in_force(reconciler, switch))
+        assert End(0x0A000001, 53) in {each.answers_from for each in switch.forgotten}
+
+
 def test_what_was_to_be_forgotten_while_the_bridge_was_away_is_forgotten_when_it_is_back(store: Store) -> None:
     reconciler = make(store)
     with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
