@@ -82,7 +82,7 @@ class Flow:
         self.goto = goto
         self.origin = origin
         self.why = why
-        content = (table, priority, self.match, tuple(a.key for a in actions), -1 if goto is None else goto)
+        content = (table, priority, self.match, tuple([a.key for a in actions]), -1 if goto is None else goto)
         self.cookie = content_cookie(OWNER, content)
 
     @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -77,6 +77,8 @@ WIDTHS: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 """Every header name, and how many bits its value has."""
+_LIMITS: Final = {name: 1 << n_bits for name, n_bits in WIDTHS.items()}
+"""What no value of a header reaches."""
 
 Get = Callable[[str], int | None]
 
@@ -123,6 +125,19 @@ def has_header(name: str, get: Get) -> bool:
 @cache
 def _test_of(name: str) -> Callable[[Get], bool] | None:
     return _PREREQUISITES.get(name) or _PREREQUISITES.get(name.split("_")[0])
+
+
+def _headers_beside(headers: Mapping[str, int]) -> frozenset[str]:
+    """The names of WIDTHS that `has_header` finds beside these."""
+    get = headers.get
+    return _headers_of(get("eth_type", 0), get("nw_proto", 0), get("icmpv6_type", 0), get("icmpv6_code", 0))
+
+
+@lru_cache(maxsize=1 << 14)
+def _headers_of(eth_type: int, nw_proto: int, icmpv6_type: int, icmpv6_code: int) -> frozenset[str]:
+    """All that prerequisites look at, so that packets of one kind are looked at once."""
+    told = {"eth_type": eth_type, "nw_proto": nw_proto, "icmpv6_type": icmpv6_type, "icmpv6_code": icmpv6_code}
+    return frozenset(name for name in WIDTHS if has_header(name, told.get))
 
 
 def is_icmp_error(get: Get) -> bool:
@@ -182,12 +197,16 @@ class Packet:
         """A copy with these headers changed (0 takes one away). Headers that lose their prerequisite go, and so does
         what an ICMP error is about when it is none any more."""
         merged = {**dict(self.fields), **fields}
-        changed = packet(self.tags, **{name: value for name, value in merged.items() if has_header(name, merged.get)})
-        return changed.with_inner(self.inner if is_icmp_error(changed.get) else None)
+        there = _headers_beside(merged)
+        changed = packet(self.tags, **{n: value for n, value in merged.items() if n in there or n not in WIDTHS})
+        if self.inner is None or not is_icmp_error(changed.get):
+            return changed
+        return changed.with_inner(self.inner)
 
     def with_tags(self, *tags: int) -> Packet:
         """A copy with exactly these tags."""
-        return packet(tags, **dict(self.fields)).with_inner(self.inner)
+        _refuse_tags(tags)
+        return Packet(tags, self.fields, self.inner)
 
     def with_inner(self, inner: Packet | None) -> Packet:
         """A copy that is about `inner`. Raises ValueError where only an ICMP error can be, of the same IP version."""
@@ -203,25 +222,33 @@ class Packet:
 
 def packet(tags: tuple[int, ...] = (), **headers: int) -> Packet:
     """A packet of these tags and headers. Raises ValueError where a value does not fit or a header cannot be."""
-    for tag in tags:
-        if not 0 <= tag <= 4095:
-            raise ValueError(f"{tag} is not a VLAN id")
+    _refuse_tags(tags)
+    kept: dict[str, int] = {}
     for name, value in headers.items():
-        if name not in WIDTHS:
+        limit = _LIMITS.get(name)
+        if limit is None:
             raise ValueError(f"there is no header {name}")
-        if not 0 <= value < 1 << WIDTHS[name]:
+        if not 0 <= value < limit:
             raise ValueError(f"{name} cannot be {value}")
-    kept = {name: value for name, value in headers.items() if value}
+        if value:
+            kept[name] = value
     eth_type = kept.get("eth_type", 0)
     if eth_type < ETH_LLC or eth_type == ETH_VLAN:
         raise ValueError(f"eth_type cannot be {eth_type:#x}; tags are given as `tags`")
-    for name in kept:
-        if not has_header(name, kept.get):
-            raise ValueError(f"a packet of this type has no {name}")
+    there = _headers_beside(kept)
+    if not kept.keys() <= there:
+        name = next(name for name in kept if name not in there)
+        raise ValueError(f"a packet of this type has no {name}")
     for name, option in (("nd_sll", SLL_OPTION), ("nd_tll", TLL_OPTION)):
         if name in kept and kept.get("nd_options_type") != option:
             raise ValueError(f"{name} stands in an option of type {option}")
     return Packet(tuple(tags), tuple(sorted(kept.items())))
+
+
+def _refuse_tags(tags: tuple[int, ...]) -> None:
+    for tag in tags:
+        if not 0 <= tag <= 4095:
+            raise ValueError(f"{tag} is not a VLAN id")
 
 
 BROADCAST: Final = 0xFFFFFFFFFFFF

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from types import MappingProxyType
 from typing import assert_never
 
@@ -148,7 +149,7 @@ def compile_bridge(
     rules = rules_for(book, [policy.networks[name] for name in seats])
     others = _others(policy, book, uplinks, bridge)
     return Compiled(
-        before.bridge or _bridge(bridge),
+        _bridge(bridge),
         _shared(shared_view, before.shared),
         segments,
         {view.rule.name: _rule_unit(view, before.rules.get(view.rule.name)) for view in rules},
@@ -239,6 +240,7 @@ def _others(policy: Policy, book: Rulebook, uplinks: Mapping[str, int], bridge: 
     return found
 
 
+@cache
 def _bridge(view: BridgeView) -> Flows:
     flows = []
     for stage, emit in EMITTERS:

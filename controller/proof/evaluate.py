@@ -15,7 +15,7 @@ from typing import Final, assert_never
 
 from controller.flow.actions import Action, ToController
 from controller.flow.fields import FIELDS, IN_PORT, TUN_ID, Field
-from controller.flow.packet import SLL_OPTION, TLL_OPTION, Packet, has_header, is_icmp_error, packet
+from controller.flow.packet import SLL_OPTION, TLL_OPTION, Packet, packet
 from controller.proof.conntrack import NO_CONNECTIONS, UNTRACKED, Connections, Tracked, track
 from controller.proof.error import EvaluationError
 from controller.proof.refuse import MAX_TAGS, Sure, refuse_actions
@@ -46,6 +46,7 @@ MAX_RECIRCULATIONS: Final = 6
 MAX_RECIRC_DEPTH)."""
 CONTROLLER_PORT: Final = 0xFFFFFFFD
 """OFPP_CONTROLLER: in_port of a packet that the controller has made."""
+_NO_FRAME: Final = packet((), eth_type=0xFFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def evaluate(
     """
     given = {**(registers or {}), IN_PORT: in_port, TUN_ID: tunnel_key}
     walk = _Walk(tables, learned, connections, vlan_limit, sctp_ports)
-    walk.enter(frame, table, tuple(given.get(field, 0) for field in METADATA))
+    walk.enter(frame, table, tuple([given.get(field, 0) for field in METADATA]))
     return walk.result()
 
 
@@ -142,7 +143,7 @@ class _Walk:
         self._tables = tables
         self._limit = vlan_limit
         self._sctp_ports = sctp_ports
-        self._frame = packet((), eth_type=0xFFFF)
+        self._frame = _NO_FRAME
         self._tracked = UNTRACKED
         self._depth = 0
         self._learned = tuple(learned)
@@ -217,13 +218,13 @@ class _Walk:
 def _rewritten(frame: Packet, step: Step, hidden: tuple[int, ...]) -> Packet:
     """The packet with what a step writes. hidden: the tags behind those that the pass could read."""
     tags = (*step.tags, *hidden)
-    if not step.changed and tags == frame.tags:
+    if tags != frame.tags:
+        frame = frame.with_tags(*tags)
+    if not step.changed:
         return frame
-    headers = {**dict(frame.fields), **step.changed}
     # A link-layer address is written into the option that carries it, and only if there is one.
+    headers = {**dict(frame.fields), **step.changed}
     option = headers.get("nd_options_type", 0) if frame.get("nd_options_type") else 0
-    headers["nd_options_type"] = option
-    headers["nd_sll"] = headers.get("nd_sll", 0) * (option == SLL_OPTION)
-    headers["nd_tll"] = headers.get("nd_tll", 0) * (option == TLL_OPTION)
-    written = packet(tags, **{n: v for n, v in headers.items() if has_header(n, headers.get)})
-    return written.with_inner(frame.inner if is_icmp_error(written.get) else None)
+    sll = headers.get("nd_sll", 0) if option == SLL_OPTION else 0
+    tll = headers.get("nd_tll", 0) if option == TLL_OPTION else 0
+    return frame.with_(**{**step.changed, "nd_options_type": option, "nd_sll": sll, "nd_tll": tll})

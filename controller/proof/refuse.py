@@ -6,7 +6,6 @@ Prerequisites and masks (ovs-fields(7)), jumps backwards, and actions that canno
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final, assert_never
 
 from controller.flow.actions import (
@@ -66,9 +65,8 @@ class Sure:
         return has_header(name, self.exact.get)
 
 
-@lru_cache(maxsize=1 << 17)
 def refuse_malformed(flow: Flow) -> None:
-    """Raise EvaluationError for a flow that Open vSwitch would not take. Flows of one content are looked at once."""
+    """Raise EvaluationError for a flow that Open vSwitch would not take."""
 
     def refuse(what: str) -> None:
         raise EvaluationError(f"{what}: {flow}")

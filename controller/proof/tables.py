@@ -6,11 +6,13 @@ A conjunctive match is found as lib/classifier.c does it (ovs-fields(7), Conjunc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
 
 from controller.flow.actions import Action, Conjunction
-from controller.flow.fields import CONJ_ID, Term
+from controller.flow.fields import CONJ_ID, FIELDS, Term
 from controller.flow.flow import Flow
 from controller.proof.error import EvaluationError
 from controller.proof.refuse import refuse_malformed
@@ -33,9 +35,61 @@ class LearnedFlow:
 
 
 Found = Flow | LearnedFlow
-_Masks = tuple[tuple[int, int], ...]
-_Group = dict[_Masks, dict[tuple[int, ...], Flow]]
-_Chains = dict[_Masks, dict[tuple[int, ...], list[Flow]]]
+
+
+class Masks:
+    """What flows look at of a packet: some fields, each under a mask. One object for each combination there is.
+
+    key_of: what a packet with these values (by Field.index) has there, in the form of `Entry.key`.
+    """
+
+    __slots__ = ("key_of",)
+
+    def __init__(self, masks: tuple[tuple[int, int], ...]) -> None:
+        self.key_of = _key_of(masks)
+
+
+@lru_cache(maxsize=1 << 14)
+def _masks(masks: tuple[tuple[int, int], ...]) -> Masks:
+    return Masks(masks)
+
+
+def _key_of(masks: tuple[tuple[int, int], ...]) -> Callable[[list[int]], Hashable]:
+    """No value has bits beyond the width of its field, so that what is matched whole is taken as it is."""
+    indices = [index for index, _ in masks]
+    if not masks:
+        return lambda values: None
+    if all(mask == FIELDS[index].all_ones for index, mask in masks):
+        return itemgetter(*indices)
+    if len(masks) == 1:
+        ((index, mask),) = masks
+        return lambda values: values[index] & mask
+    return lambda values: tuple([values[index] & mask for index, mask in masks])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How a flow is looked up."""
+
+    masks: Masks
+    key: Hashable
+    parts: tuple[Conjunction, ...]
+
+
+@lru_cache(maxsize=1 << 17)
+def _entry(flow: Flow) -> Entry:
+    """Raises EvaluationError for one that Open vSwitch would refuse. Flows of one content are looked at once."""
+    refuse_malformed(flow)
+    masks = _masks(tuple((index, mask) for index, _, mask in flow.match))
+    values = [0] * len(FIELDS)
+    for index, value, _ in flow.match:
+        values[index] = value
+    parts = tuple(part for part in flow.actions if isinstance(part, Conjunction))
+    return Entry(masks, masks.key_of(values), parts)
+
+
+_Group = dict[Masks, dict[Hashable, Flow]]
+_Chains = dict[Masks, dict[Hashable, list[Flow]]]
 
 
 class Tables:
@@ -45,38 +99,44 @@ class Tables:
     def __init__(self, flows: Iterable[Flow]) -> None:
         """Raises EvaluationError for a flow that Open vSwitch would refuse, for two with one key that differ, and for
         parts of one conjunctive match that do not fit each other."""
-        tables: dict[int, dict[int, _Group]] = {}
+        groups: dict[tuple[int, int], _Group] = {}
         parts: dict[tuple[int, int], tuple[int, int]] = {}
         for flow in flows:
-            refuse_malformed(flow)
-            group = tables.setdefault(flow.table, {}).setdefault(flow.priority, {})
-            masks = tuple((index, mask) for index, _, mask in flow.match)
-            other = group.setdefault(masks, {}).setdefault(tuple(value for _, value, _ in flow.match), flow)
-            if other != flow:
+            entry = _entry(flow)
+            at = (flow.table, flow.priority)
+            group = groups.get(at)
+            if group is None:
+                group = groups[at] = {}
+            hashed = group.get(entry.masks)
+            if hashed is None:
+                hashed = group[entry.masks] = {}
+            other = hashed.setdefault(entry.key, flow)
+            if other is not flow and other != flow:
                 raise EvaluationError(f"two flows with one key: {flow} and {other}")
-            for part in flow.actions:
-                if isinstance(part, Conjunction):
-                    shape = (part.dimensions, flow.priority)
-                    if parts.setdefault((flow.table, part.number), shape) != shape:
-                        raise EvaluationError(f"parts of conjunction {part.number} differ in dimensions or priority")
-        self._tables = {number: sorted(table.items(), reverse=True) for number, table in tables.items()}
+            for part in entry.parts:
+                shape = (part.dimensions, flow.priority)
+                if parts.setdefault((flow.table, part.number), shape) != shape:
+                    raise EvaluationError(f"parts of conjunction {part.number} differ in dimensions or priority")
+        self._tables: dict[int, list[tuple[int, _Group]]] = {}
+        for (table, priority), group in sorted(groups.items(), key=itemgetter(0), reverse=True):
+            self._tables.setdefault(table, []).append((priority, group))
         self._conjunctive = {number: _chains(self._tables[number]) for number in {table for table, _ in parts}}
 
-    def find(self, table: int, values: list[int], learned: Iterable[LearnedFlow]) -> Found | None:
+    def find(self, table: int, values: list[int], learned: Collection[LearnedFlow]) -> Found | None:
         """The flow that a packet with these values (by Field.index) meets, None on a miss. values are left as they are.
 
         Raises EvaluationError where several match at one priority and disagree.
         """
-        extra = [flow for flow in learned if flow.table == table and _matches(flow.match, values)]
+        extra = [flow for flow in learned if flow.table == table and _matches(flow.match, values)] if learned else []
         if table in self._conjunctive:
             return self._find_conjunctive(self._conjunctive[table], values, extra)
-        highest = max((flow.priority for flow in extra), default=-1)
+        highest = max([flow.priority for flow in extra]) if extra else -1
         for priority, group in self._tables.get(table, ()):
             if priority < highest:
                 break
-            found: list[Found] = [flow for flow in extra if flow.priority == priority]
+            found: list[Found] = [flow for flow in extra if flow.priority == priority] if extra else []
             for masks, flows in group.items():
-                flow = flows.get(tuple([values[index] & mask for index, mask in masks]))
+                flow = flows.get(masks.key_of(values))
                 if flow is not None:
                     found.append(flow)
             if found:
@@ -127,7 +187,7 @@ def _chains(table: list[tuple[int, _Group]]) -> _Chains:
 
 
 def _matching(chains: _Chains, values: list[int]) -> list[list[Flow]]:
-    found = (flows.get(tuple([values[i] & mask for i, mask in masks])) for masks, flows in chains.items())
+    found = [flows.get(masks.key_of(values)) for masks, flows in chains.items()]
     return [chain for chain in found if chain is not None]
 
 

@@ -31,6 +31,7 @@ from controller.flow.fields import (
     CONJ_ID,
     CT_MARK,
     CT_STATE,
+    ETH_TYPE,
     FIELDS,
     IN_PORT,
     LOCAL_PORT,
@@ -60,7 +61,10 @@ METADATA: Final = tuple(
     field for field in FIELDS if field not in HEADERS and field not in CT_FIELDS and field not in (VLAN_VID, CONJ_ID)
 )
 """What stays with a packet from one pass to the next: registers, the port and the tunnel key it came with."""
-_BY_NAME: Final = {field.name: field for field in FIELDS}
+_INDEX: Final = {field.name: field.index for field in FIELDS}
+_METADATA_AT: Final = tuple(field.index for field in METADATA)
+_CT_AT: Final = tuple(field.index for field in CT_FIELDS)
+_HEADERS_AT: Final = tuple((field.name, field.index) for field in HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +127,20 @@ class Pass:
         hidden = len(frame.tags) > vlan_limit
         for name, value in frame.fields:
             if not hidden or name in ("eth_src", "eth_dst"):
-                self.values[_BY_NAME[name].index] = value
+                self.values[_INDEX[name]] = value
+        ttl = frame.get("nw_ttl")
         if hidden:
-            self.values[_BY_NAME["eth_type"].index] = ETH_VLAN
-        elif frame.eth_type in (ETH_IPV4, ETH_IPV6):
-            self.values[NW_TTL.index] = frame.get("nw_ttl") or default_ttl(frame.get)
-        self._ttl_said = bool(frame.get("nw_ttl"))
+            self.values[ETH_TYPE.index] = ETH_VLAN
+        elif self.values[ETH_TYPE.index] in (ETH_IPV4, ETH_IPV6):
+            self.values[NW_TTL.index] = ttl or default_ttl(frame.get)
+        self._ttl_said = bool(ttl)
         self._written = list(self.values)
         self._see_tags()
 
     def set_metadata(self, values: tuple[int, ...]) -> None:
         """By METADATA."""
-        for field, value in zip(METADATA, values, strict=True):
-            self.values[field.index] = value
+        for index, value in zip(_METADATA_AT, values, strict=True):
+            self.values[index] = value
 
     def set_tracked(self, tracked: Tracked) -> None:
         """What conntrack has said before this pass (ovs-fields(7), Connection Tracking Fields)."""
@@ -146,7 +151,7 @@ class Pass:
             # Of ICMP the code, which is 0 in all that conntrack takes.
             said |= {"ct_tp_dst": 0 if it.is_icmp else it.dst_port}
         for name, value in said.items():
-            self.values[_BY_NAME[name].index] = value
+            self.values[_INDEX[name]] = value
 
     def look_up(self, table: int, depth: int = 0) -> None:
         """Do what `table` says, follow its gotos; return where a table misses or says no more."""
@@ -209,12 +214,9 @@ class Pass:
         return True
 
     def _step(self, do: Send | Track | Punt | Copy) -> None:
-        changed = {
-            field.name: self.values[field.index]
-            for field in HEADERS
-            if self.values[field.index] != self._written[field.index]
-        }
-        self._written = list(self.values)
+        now, before = self.values, self._written
+        changed = {name: now[index] for name, index in _HEADERS_AT if now[index] != before[index]}
+        self._written = list(now)
         if not self._ttl_said:
             changed.pop("nw_ttl", None)
         self.steps.append(Step(changed, tuple(self.tags), do))
@@ -241,9 +243,9 @@ class Pass:
             mask |= (1 << target.n_bits) - 1 << target.low
         zone = action.zone if isinstance(action.zone, int) else self._read(action.zone)
         ask = Ask(zone, action.commit, action.nat, (value, mask), self._sctp_ports)
-        self._step(Track(ask, action.table, tuple(self.values[field.index] for field in METADATA)))
-        for field in CT_FIELDS:
-            self.values[field.index] = 0
+        self._step(Track(ask, action.table, tuple([self.values[index] for index in _METADATA_AT])))
+        for index in _CT_AT:
+            self.values[index] = 0
 
     def _told(self) -> tuple[tuple[Field, int], ...]:
         """What a packet-in says beside the packet: all that is not 0."""

@@ -30,6 +30,8 @@ _OUTPUT = re.compile(r"^ *(?:output:(\d+)|LOCAL)\n( *>> skipping output to input
 _GIVEN_UP = re.compile(r">> (?!skipping output to input port|Nonexistent output port).*")
 _SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _WAIT_S = 10
+# Nobody gave names to tables, and to ask for those of all 254 would take longer than all the rest.
+_OFCTL = ("ovs-ofctl", "--no-names", "-O", "OpenFlow14")
 CANARY_PORT = 100
 CANARY_FLOW = f"table=0,priority=65535,dl_type=0x88b5,actions=output:{CANARY_PORT}"
 _CANARY = form_frame(raw(0x02000000CA4A, 0x02000000CA4B, 0x88B5))
@@ -41,7 +43,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(what)
-        time.sleep(0.002)
+        time.sleep(0.0002)
 
 
 class Switch:
@@ -49,6 +51,7 @@ class Switch:
 
     def __init__(self, directory: Path, control: ControlSocket) -> None:
         self.directory = directory
+        self.target = f"unix:{directory}/{BRIDGE}.mgmt"
         self._control = control
         self._read: dict[int, int] = {}
 
@@ -64,8 +67,7 @@ class Switch:
     def load(self, flows: Iterable[Flow | str]) -> None:
         """Replace everything the bridge has, learned flows included, in one bundle."""
         text = "".join(f"{flow}\n" for flow in flows)
-        target = f"unix:{self.directory}/{BRIDGE}.mgmt"
-        self.run("ovs-ofctl", "-O", "OpenFlow14", "--bundle", "replace-flows", target, "-", stdin=text)
+        self.run(*_OFCTL, "--bundle", "replace-flows", self.target, "-", stdin=text)
 
     def forget_connections(self) -> None:
         """Empty conntrack."""
@@ -73,8 +75,7 @@ class Switch:
 
     def dump(self, table: int) -> list[str]:
         """The flows of a table, without statistics."""
-        target = f"unix:{self.directory}/{BRIDGE}.mgmt"
-        lines = self.run("ovs-ofctl", "-O", "OpenFlow14", "--no-stats", "dump-flows", target, f"table={table}")
+        lines = self.run(*_OFCTL, "--no-stats", "dump-flows", self.target, f"table={table}")
         return [line.strip() for line in lines.splitlines() if "actions=" in line]
 
     def trace(self, in_port: int, frame: Packet) -> tuple[int, ...]:
@@ -123,8 +124,11 @@ class Switch:
 
     def received(self, port: int) -> list[bytes]:
         """Every frame that left through a dummy port since the last call: the new records of a pcap file."""
-        data = (self.directory / f"d{port}.pcap").read_bytes()
-        at = self._read.get(port, 24)
+        begin = self._read.get(port, 24)
+        with (self.directory / f"d{port}.pcap").open("rb") as file:
+            file.seek(begin)
+            data = file.read()
+        at = 0
         frames = []
         while at + 16 <= len(data):
             length = struct.unpack_from("=I", data, at + 8)[0]
@@ -132,7 +136,7 @@ class Switch:
                 break
             frames.append(data[at + 16 : at + 16 + length])
             at += 16 + length
-        self._read[port] = at
+        self._read[port] = begin + at
         return frames
 
 

@@ -297,8 +297,9 @@ def test_trace_and_evaluator_agree_on_conjunctive_matches(switch: Switch) -> Non
                     except EvaluationError:
                         went["chance"] += 1
                         continue
-                    text = "\n".join(map(str, flows))
-                    assert switch.trace(port, frame) == expected, f"seed {seed}, port {port}: {frame}\n{text}"
+                    assert switch.trace(port, frame) == expected, f"seed {seed}, port {port}: {frame}\n" + "\n".join(
+                        map(str, flows)
+                    )
                     went["conjunctive" if expected and expected[0] < 15 else "plain" if expected else "nowhere"] += 1
     assert min(went[what] for what in ("conjunctive", "plain", "nowhere")) > 200, went
     assert went["chance"] < sum(went.values()) / 3, went

@@ -21,7 +21,7 @@ from controller.policy.model import Policy
 from controller.policy.rewrites import Snat
 from controller.proof.evaluate import NO_CONNECTIONS, EvaluationError, LearnedFlow, Tables, evaluate
 from tests.trace.conftest import PORTS
-from tests.trace.switch import BRIDGE, CANARY_FLOW, Switch
+from tests.trace.switch import CANARY_FLOW, Switch
 from tests.unit.stories import Story
 from tests.unit.strategies_firewall import World, make_world, with_rules
 
@@ -88,17 +88,17 @@ class Datapath:
         came = self._switch.pass_through(port, form_frame(sent, tcp_flags=flags), PORTS)
         got = Counter((to, parse_frame(data)) for to, data in came)
         expected = Counter((to, as_it_is(out)) for to, out in result.outputs if to != LOCAL_PORT)
-        met = "\n".join(map(str, result.trail))
-        assert got == expected, f"{sent} at {port}:\n{met}\n{self.world!r}\ncame {got}\nnot {expected}"
+        if got != expected:
+            met = "\n".join(map(str, result.trail))
+            raise AssertionError(f"{sent} at {port}:\n{met}\n{self.world!r}\ncame {got}\nnot {expected}")
         return set(got)
 
 
 def test_a_datapath_does_what_the_evaluator_says(switch_with_ports: Switch) -> None:
     switch = switch_with_ports
-    target = f"unix:{switch.directory}/{BRIDGE}.mgmt"
     for punt in Punt:
         meter = f"meter={punt.value},pktps,burst,band=type=drop,rate={RATES_PPS[punt]},burst_size={RATES_PPS[punt]}"
-        switch.run("ovs-ofctl", "-O", "OpenFlow14", "add-meter", target, meter)
+        switch.run("ovs-ofctl", "-O", "OpenFlow14", "add-meter", switch.target, meter)
     seen: Counter[str] = Counter()
     for seed in range(40):
         pick = Random(seed).choice

@@ -73,8 +73,9 @@ def test_real_frames_leave_with_the_bytes_the_policy_says(switch_with_ports: Swi
             known = verdict.known
             expected = {(to, form_frame(left).rstrip(b"\0")) for to, left in verdict.deliveries}
             # The padding is as long as the frame that came in, before a tag was added or taken off.
-            told = f"{Case(case.policy, case.bindings, case.frames[: at + 1])}\n{verdict.why}"
-            assert {(to, data.rstrip(b"\0")) for to, data in sent} == expected, told
+            assert {(to, data.rstrip(b"\0")) for to, data in sent} == expected, (
+                f"{Case(case.policy, case.bindings, case.frames[: at + 1])}\n{verdict.why}"
+            )
             seen["delivered"] += bool(sent)
             seen["answered"] += any(data[6:12] != form_frame(frame)[6:12] for _, data in sent)
     assert min(seen["delivered"], seen["answered"]) > 3, seen

@@ -10,7 +10,7 @@ from controller.flow.fields import ETH_DST, NETWORK, NEXT_HOP, NEXT_HOP6, PUNTED
 from controller.flow.packet import Packet, is_icmp_error
 from controller.mac import Mac
 from controller.pipeline import TABLES
-from controller.pipeline.compile import NOTHING, compile_bridge
+from controller.pipeline.compile import compile_bridge
 from controller.pipeline.view import BridgeView
 from controller.policy.meaning import NOTHING_KNOWN, Known, Verdict, judge
 from controller.policy.meaning.connections import target_of
@@ -26,6 +26,7 @@ from controller.proof.evaluate import (
     evaluate,
 )
 from tests.unit.stories import Arrival
+from tests.unit.strategies import unused
 from tests.unit.strategies_firewall import World
 
 _NO_ERRORS_ABOUT_ERRORS = (Punt.REJECT, Punt.TTL_EXCEEDED, Punt.UNREACHABLE)
@@ -45,7 +46,7 @@ class Both:
     told: list[Arrival | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.compiled = NOTHING
+        self.compiled = unused(self.advertises)
         self._compile()
 
     def change(self, policy: Policy) -> None:

@@ -13,10 +13,12 @@ from controller.flow.fields import LOCAL_PORT
 from controller.flow.packet import Packet
 from controller.inventory import Bindings, BridgePorts, bind
 from controller.pipeline.compile import compile_bridge
+from controller.pipeline.rulebook import make_rulebook
 from controller.policy.check import check
 from controller.policy.model import Dpid, Host, Members, Policy, Vni
 from controller.proof.evaluate import NO_CONNECTIONS, Connections, LearnedFlow, Result, Tables, evaluate
 from controller.tunnels import tunnel_port
+from tests.unit.strategies import unused
 from tests.unit.strategies_firewall import World
 
 TRUNK = 200
@@ -55,12 +57,14 @@ class Fabric:
         ]
         bindings = bind(policy, bridges, Bindings())
         carriers = find_carriers(policy, bridges, bindings).by_bridge
+        book = make_rulebook(policy)
         for at, bridge in enumerate(bridges):
             dpid, ways = bridge.dpid, carriers.get(bridge.dpid, {})
-            flows = compile_bridge(policy, bindings.seats[dpid], carriers=ways, uplinks=bindings.uplinks[dpid]).flows()
+            seats, uplinks = bindings.seats[dpid], bindings.uplinks[dpid]
+            tables = Tables(compile_bridge(policy, seats, unused(), ways, book=book, uplinks=uplinks).flows())
             if at == len(self.places):
-                self.places.append(Place(Tables(flows)))
-            self.places[at].tables = Tables(flows)
+                self.places.append(Place(tables))
+            self.places[at].tables = tables
 
     def _ports(self, at: int) -> dict[str, int]:
         policy, world = self.world.policy, self.world

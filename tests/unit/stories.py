@@ -19,6 +19,7 @@ from tests.unit.strategies import (
     FOREIGN_IPV6,
     NOBODY,
     STRANGERS,
+    Make,
     Pick,
     changed,
     make_arrival,
@@ -30,6 +31,7 @@ Arrival = tuple[int, Packet]
 HOP_MAC, NEAR_MAC = 0x02000000FF01, 0x02000000FF02
 SOURCE_PORTS, TARGET_PORTS = (1000, 1001, 5000, 2000), (80, 23, 8001, 53)
 _REMEMBERED = 8
+_ALL_IPV4 = int(ip_address("255.255.255.255"))
 
 
 @dataclass
@@ -154,15 +156,20 @@ class Story:
     def _service(self, eth: tuple[int, int], source: int, target: int) -> Packet:
         is_ipv4 = self._version(source, target) == 4
         ip, ports = (source, target), (self.pick(SOURCE_PORTS), self.pick(TARGET_PORTS))
-        makes = [p.ipv4_tcp, p.ipv4_udp, p.ipv4_sctp] if is_ipv4 else [p.ipv6_tcp, p.ipv6_udp, p.ipv6_sctp]
-        echo = p.ipv4_icmp(eth, ip) if is_ipv4 else p.icmpv6(eth, ip, 128)
-        common = [makes[0](eth, ip, ports), makes[1](eth, ip, ports), makes[0](eth, ip, ports), echo]
-        gre = makes[0](eth, ip, ports).with_(nw_proto=47)
-        to_all = p.BROADCAST, ip_address("255.255.255.255") if is_ipv4 else ip_address(p.ALL_NODES)
-        shouted = makes[1](
-            (eth[0], to_all[0] if is_ipv4 else p.multicast_mac(p.ALL_NODES)), (source, int(to_all[1])), ports
-        )
-        return self.pick([*common * 4, makes[2](eth, ip, ports), gre, shouted])
+        tcp, udp, sctp = (p.ipv4_tcp, p.ipv4_udp, p.ipv4_sctp) if is_ipv4 else (p.ipv6_tcp, p.ipv6_udp, p.ipv6_sctp)
+        to_all = (p.BROADCAST, _ALL_IPV4) if is_ipv4 else (p.multicast_mac(p.ALL_NODES), p.ALL_NODES)
+        common: list[Make] = [
+            lambda: tcp(eth, ip, ports),
+            lambda: udp(eth, ip, ports),
+            lambda: tcp(eth, ip, ports),
+            lambda: p.ipv4_icmp(eth, ip) if is_ipv4 else p.icmpv6(eth, ip, 128),
+        ]
+        rare: list[Make] = [
+            lambda: sctp(eth, ip, ports),
+            lambda: tcp(eth, ip, ports).with_(nw_proto=47),
+            lambda: udp((eth[0], to_all[0]), (source, to_all[1]), ports),
+        ]
+        return self.pick([*common * 4, *rare])()
 
     def _version(self, source: int, target: int) -> int:
         return 4 if max(source, target) < 1 << 32 else 6

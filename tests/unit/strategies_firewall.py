@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_net
 from controller.flow import packet as p
 from controller.flow.fields import LOCAL_PORT
 from controller.mac import Mac
-from controller.policy.check import check
+from controller.policy.check import Checker
 from controller.policy.firewall import (
     Action,
     Decision,
@@ -142,18 +142,18 @@ def _short_of(value: object) -> str:
 
 
 def make_world(pick: Pick) -> World:
-    policy = Policy(make_networks(pick), {}, {})
+    policy, checker = Policy(make_networks(pick), {}, {}), Checker()
     for uplink in _uplinks(pick):
-        policy = _with(policy, "uplinks", [uplink])
+        policy = _with(checker, policy, "uplinks", [uplink])
     for network in policy.networks.values():
         if network.routed and policy.uplinks and (network.mode is Mode.NAT or pick([True, True, False])):
             changed = replace(network, uplink=pick(list(policy.uplinks)))
             policy = replace(policy, networks={**policy.networks, network.name: changed})
     for i in range(pick([2, 3, 4, 5, 5])):
-        policy = _with(policy, "endpoints", _endpoints(pick, policy, i))
+        policy = _with(checker, policy, "endpoints", _endpoints(pick, policy, i))
     for i in range(pick([1, 2, 3, 4, 6])):
-        policy = _with(policy, "rewrites", _rewrites(pick, policy, f"w{i}"))
-    policy = with_rules(pick, policy)
+        policy = _with(checker, policy, "rewrites", _rewrites(pick, policy, f"w{i}"))
+    policy = with_rules(pick, policy, checker)
     bound = {name: at + 1 for at, name in enumerate(policy.endpoints) if pick([True] * 9 + [False])}
     if bound and pick([False] * 7 + [True]):
         bound[list(bound)[-1]] = LOCAL_PORT
@@ -161,11 +161,13 @@ def make_world(pick: Pick) -> World:
     return World(policy, bound, uplinks)
 
 
-def _with(policy: Policy, section: str, candidates: Iterable[Endpoint | Uplink | Rewrite | Rule | Group]) -> Policy:
+def _with(
+    checker: Checker, policy: Policy, section: str, candidates: Iterable[Endpoint | Uplink | Rewrite | Rule | Group]
+) -> Policy:
     """The policy with the first of the candidates that fits in, if one does."""
     for each in candidates:
         changed = replace(policy, **{section: {**getattr(policy, section), each.name: each}})  # type: ignore[arg-type]
-        if not check(changed):
+        if not checker.check(changed):
             return changed
     return policy
 
@@ -271,8 +273,9 @@ def _rewrites(pick: Pick, policy: Policy, name: str) -> list[Rewrite]:
 # Rules and defaults
 
 
-def with_rules(pick: Pick, policy: Policy) -> Policy:
+def with_rules(pick: Pick, policy: Policy, checker: Checker | None = None) -> Policy:
     """The policy with other groups, tiers, rules and defaults than it has."""
+    checker = checker or Checker()
     tiers = ("first", "second", "third")[: pick([1, 1, 2, 3])]
     defaults = Defaults(
         intra_network=pick([Decision.ALLOW] * 4 + [Decision.DROP, Decision.REJECT]),
@@ -283,11 +286,11 @@ def with_rules(pick: Pick, policy: Policy) -> Policy:
         ends = [*policy.networks, OUTSIDE]
         pair = Pair(pick(ends), pick(ends), pick(list(Decision)))
         changed = replace(policy, defaults=replace(policy.defaults, pairs=(*policy.defaults.pairs, pair)))
-        policy = policy if check(changed) else changed
+        policy = policy if checker.check(changed) else changed
     for i in range(pick([0, 1, 2])):
-        policy = _with(policy, "groups", [_group(pick, policy, f"g{i}")])
+        policy = _with(checker, policy, "groups", [_group(pick, policy, f"g{i}")])
     for i in range(pick([0, 1, 2, 3, 4])):
-        policy = _with(policy, "rules", [_rule(pick, policy, f"r{i}")])
+        policy = _with(checker, policy, "rules", [_rule(pick, policy, f"r{i}")])
     return policy
 
 

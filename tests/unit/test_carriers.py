@@ -11,10 +11,12 @@ import pytest
 from controller.carriers import NO_CARRIERS, Carriers, find_carriers
 from controller.inventory import Bindings, BridgePorts, bind
 from controller.pipeline.compile import Compiled, compile_bridge
+from controller.pipeline.rulebook import make_rulebook
 from controller.policy.check import check
 from controller.policy.load import load
 from controller.policy.model import Attach, Dpid, Endpoint, Policy
 from controller.tunnels import tunnel_port
+from tests.unit.strategies import unused
 
 BOXES = ("boxA", "boxB", "boxC")
 NETWORKS = {
@@ -64,11 +66,13 @@ class Steps:
         carriers = find_carriers(policy, bridges, bindings)
         assert self.bindings == bindings
         assert self.carriers == carriers
+        book = make_rulebook(policy)
         for dpid in ports:
             kept = {} if dpid not in self.compiled else {"before": self.compiled[dpid]}
             ways = self.carriers.by_bridge.get(dpid, {})
             self.compiled[dpid] = compile_bridge(policy, self.bindings.seats[dpid], carriers=ways, **kept)
-            at_once = compile_bridge(policy, bindings.seats[dpid], carriers=carriers.by_bridge.get(dpid, {}))
+            ways = carriers.by_bridge.get(dpid, {})
+            at_once = compile_bridge(policy, bindings.seats[dpid], unused(), ways, book=book)
             assert self.compiled[dpid].flows() == at_once.flows()
 
 

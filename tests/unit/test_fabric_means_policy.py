@@ -18,15 +18,16 @@ from tests.unit.strategies_firewall import make_world, with_rules
 
 
 def tell(fabric: Fabric, story: Story, random: Random, seed: int) -> Counter[str]:
-    known, told, seen = NOTHING_KNOWN, [repr(fabric.world), str(fabric.home)], Counter[str]()
+    known, seen = NOTHING_KNOWN, Counter[str]()
+    told: list[object] = [fabric.world, fabric.home]
     for at in range(24):
         if at == 12:
             fabric.load(with_rules(random.choice, fabric.world.policy))
-            told += ["another policy", repr(fabric.world)]
+            told += ["another policy", fabric.world]
         port, frame = story.next()
         if port not in fabric.home:
             continue
-        told.append(f"at port {port}: {frame}")
+        told += [f"at port {port}:", frame]
         world = fabric.world
         verdict = judge(world.policy, world.bindings, port, frame, known, uplinks=world.uplinks)
         if any("no outside address is free" in why for why in verdict.why):
@@ -43,7 +44,7 @@ def tell(fabric: Fabric, story: Story, random: Random, seed: int) -> Counter[str
             told += [f"  hosts deliver to {to}: {sent}" for to, sent in got]
             told += [f"  policy hands over {means}, hosts {punts}", *(f"  policy says: {why}" for why in verdict.why)]
             told += [f"  met {flow}" for result in fabric.results for flow in ("another host", *result.trail)]
-            raise AssertionError(f"seed {seed}\n" + "\n".join(told))
+            raise AssertionError(f"seed {seed}\n" + "\n".join(map(str, told)))
         known = verdict.known
         story.heard(set(verdict.deliveries))
         seen["delivered"] += bool(got)

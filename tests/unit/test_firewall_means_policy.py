@@ -23,7 +23,7 @@ from controller.proof.evaluate import Result, evaluate
 from tests.unit.both import Both, is_for_many, kind_of
 from tests.unit.meaning_world import turned
 from tests.unit.stories import Arrival, Story
-from tests.unit.strategies import Pick
+from tests.unit.strategies import Pick, by_hypothesis
 from tests.unit.strategies_firewall import UPLINK_PORTS, World, make_world, with_rules
 
 ADDRESSES = ("ip_src", "ip_dst", "ipv6_src", "ipv6_dst")
@@ -116,7 +116,7 @@ def ends(packet: Packet) -> dict[str, int]:
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_flows_do_what_the_policy_says(data: st.DataObject) -> None:
-    compare(lambda options: data.draw(st.sampled_from(options)), data.draw(st.integers(1, 16)))
+    compare(by_hypothesis(data.draw), data.draw(st.integers(1, 16)))
 
 
 @pytest.mark.parametrize("fifty", range(4))

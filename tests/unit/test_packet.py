@@ -48,6 +48,13 @@ def test_a_tag_has_twelve_bits(tag: int) -> None:
         p.raw(ONE, TWO, 0x800).with_tags(tag)
 
 
+@pytest.mark.parametrize(("name", "n_bits"), p.WIDTHS.items())
+def test_a_value_fits_its_header(name: str, n_bits: int) -> None:
+    for value in (-1, 1 << n_bits):
+        with pytest.raises(ValueError, match=f"{name} cannot be"):
+            p.packet((), **{"eth_type": 0x800, name: value})
+
+
 def test_changing_the_type_takes_the_headers_of_the_old_type_away() -> None:
     changed = p.arp_request(ONE, 1, 2).with_(eth_type=0x800)
     assert changed == p.raw(ONE, p.BROADCAST, 0x800)

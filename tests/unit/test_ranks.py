@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from operator import gt, ne
 from random import Random
 from statistics import mean
 
@@ -22,11 +22,12 @@ BEFORE = st.dictionaries(st.sampled_from([f"r{i}" for i in range(40)]), RANK)
 
 
 def descend(ranks: Mapping[str, int]) -> bool:
-    return all(one > other for one, other in pairwise([RANKS, *ranks.values(), -1]))
+    numbers = [RANKS, *ranks.values(), -1]
+    return all(map(gt, numbers, numbers[1:]))
 
 
 def moved(before: Mapping[str, int], after: Mapping[str, int]) -> int:
-    return sum(before.get(name, rank) != rank for name, rank in after.items())
+    return sum(map(ne, map(before.get, after, after.values()), after.values()))
 
 
 def most_that_stay(names: Sequence[str], before: Mapping[str, int]) -> int:

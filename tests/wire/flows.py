@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -108,6 +109,7 @@ _NOT_SET = _READ_ONLY | {f.ICMPV6_TYPE, f.ICMPV6_CODE, f.VLAN_VID}
 _PORT = st.one_of(st.integers(1, 0xFE00), st.just(f.LOCAL_PORT))
 
 
+@cache
 def _value(field: Field) -> st.SearchStrategy[int]:
     if field is f.IN_PORT:
         return st.integers(1, 0xFE00)
@@ -127,6 +129,7 @@ _FRAGMENTS = (f.IP_FRAG(1, 1), f.IP_FRAG(2, 2))
 """What ovs-ofctl has words for; there are no other bits than these two."""
 
 
+@cache
 @st.composite
 def _term(draw: st.DrawFn, field: Field) -> Term:
     if field is f.IP_FRAG:
@@ -142,6 +145,7 @@ def _term(draw: st.DrawFn, field: Field) -> Term:
     return field(value, draw(st.integers(1, field.all_ones)))
 
 
+@cache
 @st.composite
 def _register_slice(draw: st.DrawFn, n_bits: int | None = None) -> Slice:
     field = draw(st.sampled_from(_REGISTERS))
@@ -149,8 +153,9 @@ def _register_slice(draw: st.DrawFn, n_bits: int | None = None) -> Slice:
     return Slice("x", field, draw(st.integers(0, 32 - width)), width)
 
 
+@cache
 @st.composite
-def _action(draw: st.DrawFn, settable: Sequence[Field], version: int, depth: int) -> tuple[Action, ...]:
+def _action(draw: st.DrawFn, settable: tuple[Field, ...], version: int, depth: int) -> tuple[Action, ...]:
     """One action, or two that only make sense together. version: of IP, 0 where the packet is of neither."""
     kinds = ["output", "set", "load", "move", "resubmit", "vlan", "punt"]
     kinds += (["clone", "learn"] if depth else []) + (["ct", "ttl"] if version else [])
@@ -185,6 +190,7 @@ def _action(draw: st.DrawFn, settable: Sequence[Field], version: int, depth: int
             return (draw(_learn()),)
 
 
+@cache
 @st.composite
 def _nat(draw: st.DrawFn, version: int) -> Nat:
     limit = f.IPV4_SRC.all_ones if version == 4 else f.IPV6_SRC.all_ones
@@ -194,6 +200,7 @@ def _nat(draw: st.DrawFn, version: int) -> Nat:
     return Nat(draw(st.sampled_from(("src", "dst"))), version, first, draw(st.sampled_from((first, last))), ports)
 
 
+@cache
 @st.composite
 def _ct(draw: st.DrawFn, version: int) -> Ct:
     """Without a commit no address is chosen and nothing is kept."""
@@ -206,6 +213,7 @@ def _ct(draw: st.DrawFn, version: int) -> Ct:
     return Ct(zone, table, True, draw(st.one_of(st.none(), st.just(Nat()), _nat(version))), mark)
 
 
+@cache
 @st.composite
 def _learn(draw: st.DrawFn) -> Learn:
     register = draw(_register_slice())
@@ -227,9 +235,15 @@ def _learn(draw: st.DrawFn) -> Learn:
     )
 
 
-def _actions(settable: Sequence[Field], version: int, depth: int) -> st.SearchStrategy[tuple[Action, ...]]:
+@cache
+def _actions(settable: tuple[Field, ...], version: int, depth: int) -> st.SearchStrategy[tuple[Action, ...]]:
     one = _action(settable, version, depth)
     return st.lists(one, min_size=1, max_size=4).map(lambda parts: sum(parts, ()))
+
+
+@cache
+def _some_of(fields: tuple[Field, ...]) -> st.SearchStrategy[list[Field]]:
+    return st.lists(st.sampled_from(fields), unique=True, max_size=5)
 
 
 @st.composite
@@ -237,9 +251,8 @@ def flows(draw: st.DrawFn) -> Flow:
     """A flow that Open vSwitch accepts: prerequisites are met, widths agree, goto leads forward."""
     start, extra = draw(st.sampled_from(_FAMILIES))
     fixed = {term[0] for term in start}
-    choices = [field for field in (*_ANY, *extra) if field.index not in fixed]
-    chosen = draw(st.lists(st.sampled_from(choices), unique=True, max_size=5))
-    settable = [field for field in (*_ANY, *extra) if field not in _NOT_SET]
+    chosen = draw(_some_of(tuple(field for field in (*_ANY, *extra) if field.index not in fixed)))
+    settable = tuple(field for field in (*_ANY, *extra) if field not in _NOT_SET)
     version = next((version for kind, version in ((0x0800, 4), (0x86DD, 6)) if f.ETH_TYPE(kind) in start), 0)
     table = draw(st.integers(0, 252))
     actions = draw(st.one_of(st.just(()), _actions(settable, version, 2), _conjunctions()))
@@ -249,6 +262,7 @@ def flows(draw: st.DrawFn) -> Flow:
     return Flow(table, draw(st.integers(0, 0xFFFF)), match, actions, goto=goto)
 
 
+@cache
 @st.composite
 def _conjunctions(draw: st.DrawFn) -> tuple[Conjunction, ...]:
     n_dimensions = draw(st.integers(2, 64))

@@ -187,8 +187,7 @@ def test_new_actions_do_to_a_frame_what_they_say(switch: Switch, connection: Con
 
 def meters(switch: Switch) -> dict[int, int]:
     """Meter -> packets a second, of all that the bridge has."""
-    target = f"unix:{switch.directory}/{BRIDGE}.mgmt"
-    text = switch.run("ovs-ofctl", "-O", "OpenFlow14", "dump-meters", target)
+    text = switch.run("ovs-ofctl", "-O", "OpenFlow14", "dump-meters", switch.target)
     found = re.findall(r"meter=(\d+) pktps burst bands=\ntype=drop rate=(\d+) burst_size=(\d+)", text)
     assert all(rate == burst for _, rate, burst in found)
     assert len(found) == text.count("meter=")
@@ -200,10 +199,9 @@ def test_meters_are_there_once_the_switch_is_prepared_and_are_set_right_again(
 ) -> None:
     wanted = {int(punt): rate_pps for punt, rate_pps in RATES_PPS.items()}
     assert meters(switch) == wanted
-    target = f"unix:{switch.directory}/{BRIDGE}.mgmt"
     for command in ("mod-meter", "del-meter"):
         meter = f"meter=2{',pktps,burst,band=type=drop,rate=5,burst_size=5' if command == 'mod-meter' else ''}"
-        switch.run("ovs-ofctl", "-O", "OpenFlow14", command, target, meter)
+        switch.run("ovs-ofctl", "-O", "OpenFlow14", command, switch.target, meter)
         assert meters(switch) != wanted
         connection.session.prepare()
         assert meters(switch) == wanted

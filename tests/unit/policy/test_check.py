@@ -419,31 +419,38 @@ NETWORK_NAMES = ("n0", "n1", "n2", "n3")
 ADDRESSES = [*(f"10.0.0.{i}" for i in range(1, 4)), "10.1.0.1", "fd00::1", str(Mac(0x020000000001).link_local)]
 
 
+NETWORK_SETS = st.sets(st.sampled_from(NETWORK_NAMES), min_size=1)
+NETWORK = st.fixed_dictionaries(
+    {
+        "vlan": st.integers(1, 5),
+        "cidrs": st.sampled_from([[], ["10.0.0.0/24"], ["10.0.0.0/24", "fd00::/64"], ["10.1.0.0/24", "fe80::/64"]]),
+        "members": st.sampled_from(["declared", "declared", "open"]),
+    }
+)
+ENDPOINT_SETS = st.sets(st.sampled_from("abcdefg"))
+OWN_PORT = "own"
+ENDPOINT = st.fixed_dictionaries(
+    {
+        "networks": st.lists(st.sampled_from(NETWORK_NAMES), min_size=1, max_size=3, unique=True),
+        "port": st.sampled_from(["p1", "p2", "p3", "br0", OWN_PORT]),
+        "mac": st.sampled_from([f"02:00:00:00:00:0{i}" for i in range(1, 5)]),
+        "ips": st.lists(st.sampled_from(ADDRESSES), max_size=2, unique=True),
+        "attach": st.sampled_from(["untagged", "tagged"]),
+        "host": st.sampled_from([None, "h1", "h2"]),
+    }
+)
+BRIDGES = st.sampled_from(["br0", "br1"])
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     """Small policies with many clashes among few addresses."""
-    networks = {
-        name: {
-            "vlan": draw(st.integers(1, 5)),
-            "cidrs": draw(
-                st.sampled_from([[], ["10.0.0.0/24"], ["10.0.0.0/24", "fd00::/64"], ["10.1.0.0/24", "fe80::/64"]])
-            ),
-            "members": draw(st.sampled_from(["declared", "declared", "open"])),
-        }
-        for name in draw(st.sets(st.sampled_from(NETWORK_NAMES), min_size=1))
-    }
+    networks = {name: draw(NETWORK) for name in draw(NETWORK_SETS)}
     endpoints = {}
-    for name in draw(st.sets(st.sampled_from("abcdefg"))):
-        endpoints[name] = {
-            "networks": draw(st.lists(st.sampled_from(NETWORK_NAMES), min_size=1, max_size=3, unique=True)),
-            "port": draw(st.sampled_from(["p1", "p2", "p3", "br0", name])),
-            "mac": f"02:00:00:00:00:0{draw(st.integers(1, 4))}",
-            "ips": draw(st.lists(st.sampled_from(ADDRESSES), max_size=2, unique=True)),
-            "attach": draw(st.sampled_from(["untagged", "tagged"])),
-        }
-        if host := draw(st.sampled_from([None, "h1", "h2"])):
-            endpoints[name]["host"] = host
-    hosts = {"h1": {"bridge": "br0"}, "h2": {"bridge": draw(st.sampled_from(["br0", "br1"]))}}
+    for name in draw(ENDPOINT_SETS):
+        said = {key: value for key, value in draw(ENDPOINT).items() if value is not None}
+        endpoints[name] = {**said, "port": name} if said["port"] == OWN_PORT else said
+    hosts = {"h1": {"bridge": "br0"}, "h2": {"bridge": draw(BRIDGES)}}
     return load({"apiVersion": API_VERSION, "networks": networks, "endpoints": endpoints, "hosts": hosts})
 
 
