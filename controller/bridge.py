@@ -115,7 +115,9 @@ class Bridge:
         """
         forget = self.forget
         if forgetting:
-            forget |= translated(self.tally.flows[cookie] for cookie in changes.remove)
+            # None of them is there where the bridge was met anew since they were told.
+            gone = (self.tally.flows.get(cookie) for cookie in changes.remove)
+            forget |= translated(flow for flow in gone if flow is not None)
         self.tally.replace(self.compiled, compiled)
         self.forget = forget - translated(self.tally.flows.values()) if forget else forget
         self.touched.update(flow.cookie for flow in changes.add)

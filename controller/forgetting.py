@@ -7,10 +7,11 @@ these may begin a connection anew, translated as before.
 from __future__ import annotations
 
 import logging
-from functools import partial
+from contextlib import AbstractContextManager
 
 from controller.bridge import Bridge
 from controller.errors import SwitchError
+from controller.flow.connections import Connections
 from controller.loop import Loop
 from controller.switch import Switch
 
@@ -20,16 +21,21 @@ AGAIN_AFTER_S = (0.1, 0.4, 0.4)
 """The cache is looked through in milliseconds, on a switch with very much traffic within half a second."""
 
 
-def forget(loop: Loop, bridge: Bridge, switch: Switch) -> None:
-    """Have the switch forget all that it is to, now and some times again. Raises SwitchError."""
+def forget(loop: Loop, lock: AbstractContextManager[object], bridge: Bridge, switch: Switch) -> None:
+    """Have the switch forget all that it is to, now and some times again. Raises SwitchError.
+
+    lock: guards what is desired of the bridge.
+    """
     connections = bridge.forget
     if connections:
         switch.forget(connections)
-        loop.spawn(partial(_again, loop, bridge, switch))
+        loop.spawn(lambda: _again(loop, lock, (bridge, switch), connections))
 
 
-def _again(loop: Loop, bridge: Bridge, switch: Switch) -> None:
-    connections = bridge.forget
+def _again(
+    loop: Loop, lock: AbstractContextManager[object], where: tuple[Bridge, Switch], connections: frozenset[Connections]
+) -> None:
+    bridge, switch = where
     for wait_s in AGAIN_AFTER_S:
         loop.waiter().wait(wait_s)
         try:
@@ -37,4 +43,7 @@ def _again(loop: Loop, bridge: Bridge, switch: Switch) -> None:
         except SwitchError as error:
             LOG.info("not forgotten yet dpid=%016x error=%s", bridge.dpid, error)  # the next connection begins with it
             return
-    bridge.forget -= connections
+    with lock:
+        # Else they may be to be forgotten once more, with what is under way.
+        if bridge.in_force is not None and not (bridge.touched or bridge.busy):
+            bridge.forget -= connections

@@ -303,8 +303,10 @@ class Reconciler:
                 bridge.wake.set()
 
     def _forget(self, bridge: Bridge) -> None:
-        """A bridge that is gone and carries nobody is not remembered: strangers may come with any number of dpids."""
-        if not bridge.seats:
+        """A bridge that is gone and carries nobody, nor an uplink, is not remembered: strangers may come with any
+        number of dpids.
+        """
+        if not bridge.seats and not self._bindings.uplinks.get(bridge.dpid):
             del self._bridges[bridge.dpid]
 
     # Desired: under the lock
@@ -485,7 +487,7 @@ class Reconciler:
             verify_plan(self._loop, switch, installed, plan, found if each else None)
             LOG.info("in force dpid=%016x revision=%d added=%d removed=%d foreign=%d",
                      bridge.dpid, revision, len(plan.add), len(plan.remove), len(foreign))  # fmt: skip
-        forget(self._loop, bridge, switch)
+        forget(self._loop, self._lock, bridge, switch)
         _require_current(bridge, switch)
         bridge.note_in_force(revision, len(foreign))
         new, bridge.announced = present - bridge.announced, present

@@ -52,6 +52,8 @@ ANSWER_TIMEOUT_S: Final = 30.0
 MOST_PORTS: Final = 0xFFFF
 MOST_FLOWS: Final = 2_000_000
 """A switch that claims to have more is not believed."""
+FORGOTTEN_AT_A_TIME: Final = 50
+"""For each of them the switch looks at every connection that it knows, and answers nothing else meanwhile."""
 _MESSAGE_COST_BYTES: Final = 256
 """What taking a message costs beside reading it, as if it were so much longer."""
 MAX_BUNDLE: Final = 0xFFFFFFFF
@@ -289,18 +291,21 @@ class Session:
     # -- what we change
 
     def forget(self, connections: Collection[Connections]) -> None:
-        if not connections:
-            return
-        with (
-            self._exchange.opened(len(connections), None) as flushed,
-            self._exchange.opened(1, _is_barrier_reply) as barrier,
-        ):
-            self._exchange.send(requests.ct_flush(each, xid) for xid, each in enumerate(connections, flushed.first))
-            self._exchange.send((requests.barrier_request(barrier.first),))
-            barrier.wait(self._exchange.timeout_s, "conntrack")
-        if flushed.n_errors:
+        left = tuple(connections)
+        refused: set[str] = set()
+        while left:
+            some, left = left[:FORGOTTEN_AT_A_TIME], left[FORGOTTEN_AT_A_TIME:]
+            with (
+                self._exchange.opened(len(some), None) as flushed,
+                self._exchange.opened(1, _is_barrier_reply) as barrier,
+            ):
+                self._exchange.send(requests.ct_flush(each, xid) for xid, each in enumerate(some, flushed.first))
+                self._exchange.send((requests.barrier_request(barrier.first),))
+                barrier.wait(self._exchange.timeout_s, "conntrack")
+            refused.update(str(error) for _, error in flushed.errors)
+        if refused:
             # Not a reason to leave it alone: they end by themselves, when no packet comes for a while.
-            why = "; ".join(sorted({str(error) for _, error in flushed.errors}))
+            why = "; ".join(sorted(refused))
             LOG.warning("switch does not forget connections that it translated dpid=%016x error=%s", self._dpid, why)
 
     def send_packet(self, actions: tuple[Action, ...], frame: bytes) -> None:

@@ -156,10 +156,15 @@ class UplinkView:
         return tuple(dict.fromkeys(attached.network for attached in self.uplink.addresses))
 
     def outside_addresses(self) -> tuple[Address, ...]:
-        """Those that conntrack leads from or to, each once; not those that stand for a member packet by packet."""
+        """Those that conntrack leads from or to, each once; not those that stand for a member packet by packet.
+
+        All of the uplink's own are among them: connections go on under one that others came to be led out under.
+        """
         return tuple(dict.fromkeys(self._outside_addresses()))
 
     def _outside_addresses(self) -> Iterator[Address]:
+        if self.outward or self.inward or self.exchanges:
+            yield from (attached.ip for attached in self.uplink.addresses)
         for outward in self.outward:
             first, last = int(outward.first), int(outward.last)
             yield from (type(outward.first)(value) for value in range(first, last + 1))

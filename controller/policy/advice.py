@@ -189,7 +189,8 @@ def _look_for_shadows(
         shadow: tuple[int, Rule] | None = None
         cost = 1 + len(rule.service.ports) + len(rule.service.source_ports)
         for wide_origin in coverers[origin] & before.keys():
-            for wide_target in before[wide_origin].keys() & coverers[target]:
+            left -= 1
+            for wide_target in coverers[target].intersection(before[wide_origin]):
                 for earlier in before[wide_origin][wide_target]:
                     left -= cost
                     if service_covers(earlier[1].service, rule.service):

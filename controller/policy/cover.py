@@ -51,6 +51,10 @@ def _icmp_covers(wide: tuple[IcmpType, ...], narrow: tuple[IcmpType, ...]) -> bo
 
 COMPARISONS = 300_000
 """How often, in one look, prefixes are held against each other; what would take more is not covered."""
+ENDPOINTS_COMPARED = 100_000_000
+"""How many endpoints, in one look, are looked for among others; what would take more is not covered."""
+PAIR = 200
+"""To hold peers against others takes as long as to look for so many endpoints, besides those that they have."""
 PATCHED_UP_TO = 20_000
 """How many pairs of peers are held against each other where few peers have come to mean something else."""
 
@@ -125,6 +129,7 @@ class _Look:
         self._of_endpoint: dict[str, frozenset[int]] = {}
         self._blocks: dict[int, frozenset[Block]] = {}
         self._left = COMPARISONS
+        self._endpoints_left = ENDPOINTS_COMPARED
 
     def covers(self, wide: int, narrow: int) -> bool:
         """Whether one means all that another one does. Of peers about nobody only they themselves, and anybody, do."""
@@ -132,6 +137,9 @@ class _Look:
             return True
         one, other = self._united[wide], self._united[narrow]
         if narrow in self._anybody or other.empty or other.outside > one.outside or not other.networks <= one.networks:
+            return False
+        self._endpoints_left -= PAIR + len(other.endpoints)
+        if self._endpoints_left < 0:
             return False
         others = other.endpoints - one.endpoints
         if others and not (one.networks or one.blocks):
@@ -143,7 +151,8 @@ class _Look:
     def coverers(self, narrow: int) -> frozenset[int]:
         """All that cover it. Who covers peers is among those that mean each of the parts, however little of a block."""
         found: frozenset[int] | None = None
-        for part in () if narrow in self._anybody else self._parts(self._united[narrow]):
+        hopeless = narrow in self._anybody or self._endpoints_left < 0
+        for part in () if hopeless else self._parts(self._united[narrow]):
             found = part if found is None else found & part
             if len(found) == 1:
                 break

@@ -101,7 +101,7 @@ def resolve_again(policy: Policy, before: Groups) -> Groups:
     groups = policy.groups
     wanted = {pair for group in groups.values() for pair in group.selector}
     endpoints = policy.endpoints if wanted else {}
-    if groups == before.groups and endpoints == before.endpoints:
+    if groups == before.groups and [*groups] == [*before.groups] and endpoints == before.endpoints:
         return before
     labelled = _index_labels(endpoints, wanted, before)
     means: dict[str, ResolvedGroup] = {}

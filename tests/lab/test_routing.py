@@ -208,6 +208,56 @@ def _source_seen(sender: socket.socket, receiver: socket.socket) -> str:
     return str(receiver.recvfrom(100)[1][0])
 
 
+def test_connections_go_on_through_changes_that_leave_their_translation_as_it_is() -> None:
+    """One out through the masquerade and one in by a forward, as rewrites come, go and are put otherwise."""
+    with standing(TOPOLOGIES / "port_forward.yaml") as stand, contextlib.ExitStack() as stack:
+        document = stand.rest.ask("GET", "/v1/policy")
+        pages = document["rewrites"]
+
+        def listening(node: str, port: int) -> socket.socket:
+            with netns.inside(stand.record.namespaces[node]):
+                made = stack.enter_context(socket.create_server(("", port)))
+            made.settimeout(2)
+            return made
+
+        def connect(node: str, target: str, port: int, server: socket.socket) -> tuple[socket.socket, socket.socket]:
+            with netns.inside(stand.record.namespaces[node]):
+                client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            client.settimeout(2)
+            client.connect((target, port))
+            accepted = stack.enter_context(server.accept()[0])
+            accepted.settimeout(2)
+            return client, accepted
+
+        def go_on(pair: tuple[socket.socket, socket.socket]) -> None:
+            for one, other in (pair, pair[::-1]):
+                one.sendall(b"tripoint")
+                assert other.recv(100) == b"tripoint"
+
+        def put(rewrites: list[object], **others: object) -> None:
+            assert stand.rest.put_policy({**document, "rewrites": rewrites, **others})["in_force"]
+
+        inwards = connect("boxB", "172.16.200.1", 8800, listening("boxA", 8800))
+        outwards = connect("boxA", "172.16.200.5", 9000, listening("boxB", 9000))
+        snat = {"name": "out", "network": "private", "type": "snat", "to": "172.16.200.20"}
+        dns = {**pages[0], "name": "dns", "l4_port": 53, "proto": "udp", "to": "boxC"}
+        drop = {"name": "no", "action": "drop", "from": "any", "to": "any", "proto": "udp"}
+        shared = {**pages[0], "to": ["boxC:8800", "boxA:8800"]}
+        for rewrites in ([dns, *pages], pages[:1], [snat, *pages], [{**pages[0], "name": "other"}], [shared]):
+            put(rewrites)
+            go_on(inwards)
+            go_on(outwards)
+        put(pages, rules=[drop])
+        go_on(inwards)
+        for rewrites in ([], [snat], [{"name": "out", "network": "private", "type": "masquerade"}]):
+            put(rewrites)
+            go_on(outwards)
+        inwards[0].sendall(b"tripoint")
+        inwards[1].settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            inwards[1].recv(100)
+
+
 def _datagrams(receiver: socket.socket) -> int:
     """How many came, until none comes for half a second."""
     receiver.settimeout(0.5)

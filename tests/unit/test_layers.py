@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
         "rule_events", "switch",
     },
     "announcing": {"errors", "flow", "frames", "loop", "mac", "pipeline", "policy", "switch"},
-    "forgetting": {"bridge", "errors", "loop", "switch"},
+    "forgetting": {"bridge", "errors", "flow", "loop", "switch"},
     "inventory": {"flow", "hosts", "policy", "tunnels"},
     "carriers": {"inventory", "pipeline", "policy", "tunnels"},
     "mtu": {"hosts", "inventory", "policy", "tunnels"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -719,6 +721,74 @@ def test_translations_that_the_policy_does_not_make_any_more_are_forgotten(store
         assert forgotten_by(document("a", "b")) == {dns(second, new), gone}
 
 
+def test_connections_out_go_on_while_their_address_is_one_of_the_uplink_or_of_a_rewrite(store: Store) -> None:
+    reconciler = make(store)
+    plain = {**led_to("a"), "rewrites": []}
+    snat = {"name": "out", "network": "green", "type": "snat", "to": "198.51.100.20-198.51.100.21"}
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        for policy in (
+            plain,
+            {**plain, "rewrites": [snat]},
+            {
+                **plain,
+                "rewrites": [snat],
+                "uplinks": {"wan": {"port": "p9", "addresses": ["198.51.100.3/24", "198.51.100.2/24"]}},
+            },
+        ):
+            assert reconciler.change(PutPolicy(policy)).in_force
+            assert switch.forgotten == []
+        reconciler.change(PutPolicy(plain))
+        assert set(switch.forgotten) == {
+            Connections(SNAT_ZONE, 4, answers_to=End(0xC6336400 + last)) for last in (3, 20, 21)
+        }
+
+
+def test_translations_that_the_policy_makes_again_before_a_bridge_hears_of_it_are_not_forgotten(store: Store) -> None:
+    reconciler = make(store)
+    switch = FakeSwitch(p1=1, p2=2, p9=9)
+    with connected(reconciler, switch):
+        reconciler.change(PutPolicy(led_to("a")))
+    reconciler.change(PutPolicy(led_to("b")))
+    reconciler.change(PutPolicy(led_to("a")))
+    switch.alive = True
+    with connected(reconciler, switch):
+        led_away = Connections(DNAT_ZONE, 4, 17, asked=End(0xC6336402, 53), answers_from=End(0x0A000002, 53))
+        assert set(switch.forgotten) <= {led_away}
+
+
+def test_a_bridge_with_an_uplink_and_nobody_else_forgets_what_changed_while_it_was_away(store: Store) -> None:
+    reconciler = make(store)
+    switch = FakeSwitch(p9=9)
+    with connected(reconciler, switch):
+        reconciler.change(PutPolicy(led_to("a")))
+    reconciler.change(PutPolicy(led_to("b")))
+    switch.alive = True
+    with connected(reconciler, switch):
+        led_away = Connections(DNAT_ZONE, 4, 17, asked=End(0xC6336402, 53), answers_from=End(0x0A000001, 53))
+        assert set(switch.forgotten) == {led_away}
+
+
+def test_a_bridge_that_is_met_anew_while_a_change_is_stored_is_brought_to_it(store: Store) -> None:
+    reconciler, first, second = make(store), FakeSwitch(), FakeSwitch()
+    append = store.append
+    with contextlib.ExitStack() as stack:
+        first_connection = stack.enter_context(contextlib.ExitStack())
+
+        def append_meanwhile(*args: Any) -> int:
+            first_connection.close()
+            threading.Thread(target=reconciler.connect, args=(second,), daemon=True).start()
+            until(lambda: any(bridge.peer == second.peer for bridge in reconciler.status().bridges))
+            return append(*args)
+
+        first_connection.enter_context(connected(reconciler, first))
+        reconciler.change(PutPolicy(led_to("a")))
+        store.append = append_meanwhile  # type: ignore[method-assign]
+        assert reconciler.change(PutPolicy({**led_to("a"), "defaults": {"inter_network": "allow"}})).in_force
+        assert in_force(reconciler, second)
+        second.alive = False
+        reconciler.gone(second)
+
+
 def test_a_translation_that_is_made_again_is_forgotten_no_more(store: Store) -> None:
     reconciler = make(store)
     with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
@@ -727,6 +797,20 @@ def test_a_translation_that_is_made_again_is_forgotten_no_more(store: Store) -> 
         switch.forgotten.clear()
         time.sleep(sum(AGAIN_AFTER_S) * 1.2)
         assert {each.answers_from for each in switch.forgotten} == {End(0x0A000002, 53)}
+
+
+def test_what_is_to_be_forgotten_once_more_waits_for_the_flows_however_long_they_take(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        for target in ("a", "b", "a"):
+            assert reconciler.change(PutPolicy(led_to(target))).in_force
+        switch.refuse = "no"
+        assert not reconciler.change(PutPolicy(led_to("b"))).in_force
+        time.sleep(sum(AGAIN_AFTER_S) * 1.2)
+        switch.forgotten.clear()
+        switch.refuse = ""
+        until(lambda: in_force(reconciler, switch))
+        assert End(0x0A000001, 53) in {each.answers_from for each in switch.forgotten}
 
 
 def test_what_was_to_be_forgotten_while_the_bridge_was_away_is_forgotten_when_it_is_back(store: Store) -> None:

@@ -11,10 +11,11 @@ import pytest
 from controller.errors import CompileError, SwitchError
 from controller.flow import fields as f
 from controller.flow.actions import Action, Load, Output
+from controller.flow.connections import Connections, End
 from controller.flow.flow import Flow
 from controller.openflow.pending import Pending
 from controller.openflow.protocol import MAX_XID, BundleControl, Message
-from controller.openflow.session import PortChange, Session
+from controller.openflow.session import FORGOTTEN_AT_A_TIME, PortChange, Session
 from controller.switch import FlowDump, PacketIn, Switch
 from tests.wire import switch_bytes as sw
 from tests.wire.channel import ThreadWaiter
@@ -393,6 +394,22 @@ def test_packet_that_has_no_place_on_the_wire_is_refused(actions: tuple[Action, 
     with pytest.raises(CompileError, match="cannot be put into an OpenFlow message"):
         played.session.send_packet(actions, frame)
     assert played.sent == []
+
+
+def test_connections_are_forgotten_some_at_a_time_and_the_switch_says_when_it_is_done() -> None:
+    def refuse(message: bytes) -> list[bytes]:
+        return [sw.error(1, 2, xid_of(message))] if message[1] == Message.EXPERIMENTER else agree(message)
+
+    for answer in (agree, refuse):
+        played = Played(answer)
+        played.session.forget([Connections(1, 4, answers_to=End(number)) for number in range(FORGOTTEN_AT_A_TIME + 1)])
+        kinds = [Message(message[1]) for message in played.sent]
+        barrier = Message.BARRIER_REQUEST
+        assert kinds == [*[Message.EXPERIMENTER] * FORGOTTEN_AT_A_TIME, barrier, Message.EXPERIMENTER, barrier]
+        assert len(set(map(xid_of, played.sent))) == len(played.sent)
+    played = Played(agree)
+    played.session.forget([])
+    assert not played.sent
 
 
 def test_meters_are_added_then_set_before_any_flow() -> None:

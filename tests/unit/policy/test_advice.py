@@ -212,6 +212,13 @@ def test_advice_on_300_rules_and_1000_endpoints_is_cheap_and_a_change_elsewhere_
     assert all(units[key] is adviser._before[key] for key in units if key != ("groups",) and key != ("around",))
 
 
+def test_groups_in_another_order_are_told_in_that_order() -> None:
+    adviser = Adviser()
+    for names in ("ab", "ba"):
+        found = adviser.advise(load({**DOCUMENT, "groups": {name: {} for name in names}}))
+        assert [problem.path for problem in found] == [f"/groups/{name}" for name in names]
+
+
 def test_examine_goes_from_bytes_to_all_that_can_be_said() -> None:
     odd = b"{apiVersion: tripoint/v1, groups: {g: {}}, rules: [{name: a, action: drop}, {name: b, action: allow}]}"
     found = examine(odd, None)
@@ -254,7 +261,31 @@ def many_ports() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("sections", [chain_of_groups, prefixes_in_prefixes, many_ports])
+def groups_alike() -> dict[str, Any]:
+    """Whichever of them two rules name, it is all the same."""
+    groups: dict[str, Any] = {f"g{i}": {"members": [f"g{i - 1}"] if i else ["web1"]} for i in range(2500)}
+    sides = ({"from": f"g{i % 2500}", "to": f"g{i * 7 % 2500}"} for i in range(4900))
+    rules = [{"name": f"r{i}", "action": "drop", "proto": "tcp", "ports": [i + 1], **s} for i, s in enumerate(sides)]
+    return {"groups": groups, "rules": rules}
+
+
+def sides_of_many() -> dict[str, Any]:
+    """Everybody with a label, and one more."""
+    endpoints: dict[str, Any] = {
+        f"e{i}": {
+            "network": "office",
+            "port": f"p{i}",
+            "mac": f"02:00:00:00:{i >> 8:02x}:{i & 255:02x}",
+            "labels": {"a": f"{i % 4}"},
+        }
+        for i in range(2000)
+    }
+    sides = [{"from": ["g", f"e{i}"], "to": "g"} for i in range(2000)]
+    rules = [{"name": f"r{i}", "action": "drop", **each} for i, each in enumerate(sides)]
+    return {"endpoints": endpoints, "groups": {"g": {"selector": {"a": "1"}}}, "rules": rules}
+
+
+@pytest.mark.parametrize("sections", [chain_of_groups, prefixes_in_prefixes, many_ports, groups_alike, sides_of_many])
 def test_advice_on_a_document_made_to_be_slow_is_given_up_in_time(sections: Callable[[], dict[str, Any]]) -> None:
     made = load({**DOCUMENT, **sections()})
     start = process_time()
