@@ -15,9 +15,9 @@ from controller.flow.fields import PUNTED, Punt
 from controller.flow.packet import ETH_ARP, Packet, is_icmp_error
 from controller.pipeline import TABLES
 from controller.policy.check import check
-from controller.policy.meaning import Verdict
+from controller.policy.meaning import NOTHING_KNOWN, Verdict, judge, reachable
 from controller.policy.meaning.connections import target_of
-from controller.policy.model import Endpoint
+from controller.policy.model import OUTSIDE, Address, Endpoint
 from controller.policy.rewrites import OneToOne
 from controller.proof.evaluate import Result, evaluate
 from tests.unit.both import Both, is_for_many, kind_of
@@ -156,3 +156,40 @@ def test_the_frames_compared_meet_all_that_a_policy_can_say() -> None:
     }
     expected |= {f"{name} rewritten" for name in ADDRESSES}
     assert {what for what in expected if seen[what] < 3} == set(), seen
+
+
+def test_whoever_opens_a_connection_is_said_to_reach_its_other_end() -> None:
+    opened: Counter[tuple[bool, bool]] = Counter()
+    for seed in range(9000, 9120):
+        opened += openings(Random(seed).choice, 24)
+    assert {(a, b) for a in (True, False) for b in (True, False) if opened[a, b] > 5} == {
+        (True, True), (True, False), (False, True),
+    }, opened  # fmt: skip
+
+
+def openings(pick: Pick, steps: int) -> Counter[tuple[bool, bool]]:
+    """Connections that a story's frames open: whether from, and to, a member; else it is the outside."""
+    world, known, found = make_world(pick), NOTHING_KNOWN, Counter[tuple[bool, bool]]()
+    story = Story(pick, world)
+    for _ in range(steps):
+        port, sent = story.next()
+        verdict = judge(world.policy, world.bindings, port, sent, known, uplinks=world.uplinks)
+        story.heard(set(verdict.deliveries))
+        is_new, known = set(verdict.known.connections) != set(known.connections), verdict.known
+        if not is_new or len(verdict.deliveries) != 1:
+            continue
+        ((there, got),) = verdict.deliveries
+        source, target = whose(world, port, target_of(turned(sent))), whose(world, there, target_of(got))
+        if source and target and source != target:
+            assert reachable(world.policy, source, target), f"{world}\n{source} opens {sent} to {target}"
+            found[source != OUTSIDE, target != OUTSIDE] += 1
+    return found
+
+
+def whose(world: World, port: int, address: Address) -> str | None:
+    """The member on a port, if the address is its own; the outside; None for what a member passes on for others."""
+    who = world.ports[port]
+    if not isinstance(who, Endpoint):
+        return OUTSIDE
+    own = {*who.ips, *([who.mac.link_local] if who.mac is not None else [])}
+    return who.name if address in own else None
