@@ -9,10 +9,18 @@ there is one way to check all the same. The words of each rule are in `rules`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from controller.errors import Problem
-from controller.policy.check_firewall import check_cycles, check_named, check_pairs, check_rules, names_used
+from controller.policy.check_firewall import (
+    check_cycles,
+    check_named,
+    check_pairs,
+    check_rules,
+    names_used,
+    prefixes_held,
+)
 from controller.policy.check_hosts import check_hosts, check_numbers
 from controller.policy.check_network import Singles, check_network
 from controller.policy.check_ports import survey
@@ -27,7 +35,7 @@ from controller.policy.check_router import (
 )
 from controller.policy.check_shared import Span, check_joined, check_member
 from controller.policy.load_peers import Names, names_of
-from controller.policy.model import Attach, Endpoint, Policy
+from controller.policy.model import Attach, Endpoint, Network, Policy
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -45,14 +53,18 @@ class Checker:
     def __init__(self) -> None:
         self._before: dict[tuple[str, ...], tuple[object, object]] = {}
         self._now: dict[tuple[str, ...], tuple[object, object]] = {}
+        self._endpoints: Mapping[str, Endpoint] = {}
 
     def check(self, policy: Policy, known: Names | None = None) -> tuple[Problem, ...]:
         """As the function `check`. known: for a policy from which objects with problems of their own are missing."""
         self._now = {}
+        policy = replace(policy, endpoints=self._but_for_labels(policy.endpoints))
         names = known or names_of(policy)
-        surveyed = survey(policy, names)
+        parts = (policy.endpoints, policy.networks, policy.hosts, policy.uplinks, policy.defaults)
+        named = Names(networks=names.networks, hosts=names.hosts)
+        surveyed = self._unit(("survey",), lambda _, known: survey(policy, known), parts, named)
         problems = [*check_numbers(policy.networks.values()), *check_hosts(policy, names.networks), *surveyed.problems]
-        members = policy.members if known is None and surveyed.sound else _members(policy)
+        members = self._unit(("members",), _members, policy.networks, policy.endpoints)
         singles: dict[str, Singles] = {}
         for name, network in policy.networks.items():
             found, singles[name] = self._unit(("network", name), check_network, network, members[name])
@@ -61,7 +73,8 @@ class Checker:
         self._check_router(policy, members, problems)
         problems += check_uplinks(policy, names, surveyed.on_uplink)
         self._check_outside(policy, names, problems)
-        problems += check_rules(policy, names)
+        held = self._unit(("prefixes",), prefixes_held, policy.rules, policy.groups)
+        problems += check_rules(policy, names, held)
         groups = tuple(policy.groups.values())
         if policy.rules or groups:
             used = self._unit(("used",), names_used, tuple(policy.rules.values()), groups)
@@ -70,6 +83,16 @@ class Checker:
         problems += check_pairs(policy, names)
         self._before = self._now
         return tuple(dict.fromkeys(problems))
+
+    def _but_for_labels(self, endpoints: Mapping[str, Endpoint]) -> Mapping[str, Endpoint]:
+        """Endpoints that differ in nothing but labels, about which nothing is checked, are the ones before."""
+        old = self._endpoints
+        changed = [endpoint for name, endpoint in endpoints.items() if old.get(name) is not endpoint]
+        alike = {e.name: old[e.name] for e in changed if e.name in old and replace(old[e.name], labels=e.labels) == e}
+        if alike and len(alike) == len(changed) and list(endpoints) == list(old):
+            return old
+        self._endpoints = {**endpoints, **alike} if alike else endpoints
+        return self._endpoints
 
     def _check_shared(
         self, policy: Policy, shared: list[Endpoint], singles: dict[str, Singles], problems: list[Problem]
@@ -120,10 +143,10 @@ class Checker:
         return cast(R, last[1])
 
 
-def _members(policy: Policy) -> Mapping[str, tuple[Endpoint, ...]]:
-    """As `Policy.members`, for a policy in which endpoints name networks that are not there."""
-    found: dict[str, list[Endpoint]] = {name: [] for name in policy.networks}
-    for endpoint in policy.endpoints.values():
+def _members(networks: Mapping[str, Network], endpoints: Mapping[str, Endpoint]) -> Mapping[str, tuple[Endpoint, ...]]:
+    """As `Policy.members`, also of endpoints that name networks which are not there."""
+    found: dict[str, list[Endpoint]] = {name: [] for name in networks}
+    for endpoint in endpoints.values():
         for name in endpoint.networks:
             if name in found:
                 found[name].append(endpoint)

@@ -19,8 +19,8 @@ PREFIXES_MAX = 20_000
 """Prefixes that rules and groups may name; what is in a group of a group counts in each."""
 
 
-def check_rules(policy: Policy, known: Names) -> Iterator[Problem]:
-    """Names of tiers; numbers of rules and tables."""
+def check_rules(policy: Policy, known: Names, held: int) -> Iterator[Problem]:
+    """Names of tiers; numbers of rules, tables and prefixes. held: of `prefixes_held`."""
     nearest = Nearest()
     if len(policy.rules) > RULES_MAX:
         yield rules.MANY_RULES.problem(("rules",), count=len(policy.rules), most=RULES_MAX)
@@ -28,7 +28,6 @@ def check_rules(policy: Policy, known: Names) -> Iterator[Problem]:
     if len(policy.tiers) + logs > TABLES_MAX:
         where = "rules" if logs else "tiers"
         yield rules.MANY_TABLES.problem((where,), tiers=len(policy.tiers), logs=logs, most=TABLES_MAX)
-    held = _prefixes_held(policy)
     if held > PREFIXES_MAX:
         yield rules.MANY_PREFIXES.problem(("groups" if policy.groups else "rules",), count=held, most=PREFIXES_MAX)
     for rule in policy.rules.values():
@@ -39,9 +38,8 @@ def check_rules(policy: Policy, known: Names) -> Iterator[Problem]:
             )
 
 
-def _prefixes_held(policy: Policy) -> int:
-    """How many prefixes rules and groups name, with those that groups hold by way of other groups."""
-    groups = policy.groups
+def prefixes_held(by_name: Mapping[str, Rule], groups: Mapping[str, Group]) -> int:
+    """Unit: how many prefixes rules and groups name, with those that groups hold by way of other groups."""
     own = {group.name: len(group.members.cidrs) + len(group.excluded) for group in groups.values()}
     named = sum(own.values())
     held: dict[str, int] = {}
@@ -58,7 +56,7 @@ def _prefixes_held(policy: Policy) -> int:
             waiting.pop()
             # A group holds no prefix twice, whichever ways lead to it; one that is in itself is told of elsewhere.
             held[name] = min(named, own[name] + sum(held.get(one, 0) for one in inner))
-    sides = (len(rule.origin.cidrs) + len(rule.target.cidrs) for rule in policy.rules.values())
+    sides = (len(rule.origin.cidrs) + len(rule.target.cidrs) for rule in by_name.values())
     return sum(held.values()) + sum(sides)
 
 

@@ -43,8 +43,8 @@ class Names:
 
     def kinds_of(self, name: str) -> tuple[str, ...]:
         """Which of endpoint, network and group are called so."""
-        known = (self.endpoints, self.networks, self.groups)
-        return tuple(kind for kind, names in zip(_KINDS, known, strict=True) if name in names)
+        known = (("endpoint", self.endpoints), ("network", self.networks), ("group", self.groups))
+        return tuple([kind for kind, names in known if name in names])
 
 
 def names_of(policy: Policy) -> Names:

@@ -412,7 +412,7 @@ def test_unchanged_units_are_not_checked_again() -> None:
     )
     assert checker.check(moved) == first
     kept = {key for key, value in checker._before.items() if remembered.get(key) is value}
-    assert kept == {("network", "green"), ("shared", "nas")}
+    assert kept == {("network", "green"), ("shared", "nas"), ("prefixes",)}
 
 
 NETWORK_NAMES = ("n0", "n1", "n2", "n3")

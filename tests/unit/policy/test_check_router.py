@@ -317,4 +317,14 @@ def test_a_change_of_a_member_runs_no_unit_of_the_router_again() -> None:
     changed = replace(before, endpoints={**before.endpoints, "web": moved})
     checker.check(changed)
     again = {key for key, value in checker._before.items() if remembered.get(key) is not value}
-    assert again == {("network", "dmz"), ("routed", "dmz"), ("realm",)}
+    assert again == {("network", "dmz"), ("routed", "dmz"), ("realm",), ("members",), ("survey",)}
+
+
+def test_a_change_of_labels_runs_no_unit_again() -> None:
+    checker = Checker()
+    before = policy(groups={"g": {}})
+    checker.check(before)
+    remembered = dict(checker._before)
+    web = replace(before.endpoints["web"], labels=(("app", "web"),))
+    checker.check(replace(before, endpoints={**before.endpoints, "web": web}))
+    assert all(remembered.get(key) is value for key, value in checker._before.items())
