@@ -50,10 +50,10 @@ class Flow:
     table, priority: numbers, 0 to 253 and 0 to 65535. match: terms in canonical order, one a field.
     actions: applied in order; none and no goto: drop. goto: the table that follows, higher than `table`, or None.
     origin: JSON pointer to the sentence of the policy it comes from. why: one sentence for people.
-    origin and why are no part of its identity.
+    origin and why are no part of its identity. place: a hash of `key`, for looking up quickly.
     """
 
-    __slots__ = ("actions", "cookie", "goto", "match", "origin", "priority", "table", "why")
+    __slots__ = ("actions", "cookie", "goto", "match", "origin", "place", "priority", "table", "why")
 
     table: int
     priority: int
@@ -63,6 +63,7 @@ class Flow:
     cookie: int
     origin: str
     why: str
+    place: int
 
     def __init__(
         self,
@@ -74,7 +75,9 @@ class Flow:
         goto: int | None = None,
         origin: str = "",
         why: str = "",
+        action_keys: tuple[Key, ...] | None = None,
     ) -> None:
+        """action_keys: those of the actions, where somebody has them already."""
         self.table = table
         self.priority = priority
         self.match = tuple(sorted(match))
@@ -82,7 +85,9 @@ class Flow:
         self.goto = goto
         self.origin = origin
         self.why = why
-        content = (table, priority, self.match, tuple([a.key for a in actions]), -1 if goto is None else goto)
+        keys = tuple([a.key for a in actions]) if action_keys is None else action_keys
+        self.place = hash((table, priority, self.match))
+        content = (table, priority, self.match, keys, -1 if goto is None else goto)
         self.cookie = content_cookie(OWNER, content)
 
     @property

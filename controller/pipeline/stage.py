@@ -93,7 +93,7 @@ class Stage:
 
 def _merge(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     """One condition a field: slices of one register that are apart make one."""
-    if len({index for index, _, _ in terms}) == len(terms):
+    if len(terms) < 2 or len({index for index, _, _ in terms}) == len(terms):
         return terms
     found: dict[int, Term] = {}
     for index, value, mask in terms:
@@ -153,6 +153,7 @@ class Emit:
             self._enforce(action)
         number = declared.number + rank
         target = None if goto is None else self.table(goto)
+        keys = tuple(action.key for action in actions)
         for match in matches:
             terms = _merge(tuple(match))
             for index, _, _ in terms:
@@ -160,7 +161,7 @@ class Emit:
                     raise CompileError(
                         f"stage {self._stage.name} matches {FIELDS[index].name}, which it does not declare"
                     )
-            yield Flow(self._table, number, terms, actions, goto=target, origin=origin, why=why)
+            yield Flow(self._table, number, terms, actions, goto=target, origin=origin, why=why, action_keys=keys)
 
     def table(self, stage: str) -> int:
         """The number of a stage that this one may go or resubmit to."""

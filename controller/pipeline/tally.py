@@ -126,21 +126,21 @@ class Tally:
             if flow.cookie in self._flows:
                 self._extra[flow.cookie] = self._extra.get(flow.cookie, 0) + 1
             self._flows[flow.cookie] = flow
-            self._keys[hash(flow.key)] = flow.cookie
+            self._keys[flow.place] = flow.cookie
         for flow in _each(gone):
             extra = self._extra.pop(flow.cookie, 0)
             if extra > 1:
                 self._extra[flow.cookie] = extra - 1
             elif extra == 0:
                 del self._flows[flow.cookie]
-                if self._keys.get(hash(flow.key)) == flow.cookie:
-                    del self._keys[hash(flow.key)]
+                if self._keys.get(flow.place) == flow.cookie:
+                    del self._keys[flow.place]
 
     def _refuse_contradictions(self, add: tuple[Flow, ...], remove: frozenset[int]) -> None:
         keys: dict[int, int] = {}
         added = {flow.cookie: flow for flow in add}
         for flow in add:
-            key = hash(flow.key)
+            key = flow.place
             other = keys.get(key, self._keys.get(key))
             keys[key] = flow.cookie
             if other is None or other == flow.cookie or other in remove:
