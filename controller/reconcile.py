@@ -49,7 +49,7 @@ from controller.news import News
 from controller.pipeline import PIPELINE, TABLES
 from controller.pipeline.compile import Compiled, compile_bridge
 from controller.pipeline.rule_view import RuleViews
-from controller.pipeline.rulebook import Rulebook, make_rulebook
+from controller.pipeline.rulebook import Rulebook, make_rulebook, require_room
 from controller.plan_report import Draft, Standing, report_plan
 from controller.policy.advice import Adviser
 from controller.policy.check import Checker
@@ -338,7 +338,10 @@ class Reconciler:
         ]
         bindings = bind(policy, observed, self._bindings)
         carriers = find_carriers(policy, observed, bindings, self._carriers)
-        book = self._rulebook if policy is self._stored.policy else make_rulebook(policy, self._rulebook)
+        book = self._rulebook
+        if policy is not self._stored.policy:
+            book = make_rulebook(policy, book)
+            require_room(book)
         compiled: dict[Dpid, Compiled] = {}
         differences: dict[Dpid, Difference[int, Flow]] = {}
         for dpid, bridge in bridges.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from controller.errors import pointer
+from controller.errors import PolicyError, pointer
 from controller.pipeline.classes import NO_CLASSES, Classes, classify
 from controller.pipeline.router_view import (
     Exchange,
@@ -20,6 +20,7 @@ from controller.pipeline.router_view import (
 )
 from controller.pipeline.rule_view import NO_VIEWS, RuleView, RuleViews, view_rules
 from controller.pipeline.view import ABLE, NOWHERE, BridgeView, Place
+from controller.policy import rules
 from controller.policy.firewall import Decision
 from controller.policy.model import OUTSIDE, Address, Cidr, Mode, Network, Policy, Uplink, first_address, ips_in
 from controller.policy.peers import NO_GROUPS, Groups, resolve_again
@@ -44,6 +45,8 @@ class Rulebook:
 
 
 NO_BOOK = Rulebook()
+FLOWS_MAX = 1_000_000
+"""Flows of rules on one bridge, whose other flows are fewer; `session.MOST_FLOWS` is what a bridge is believed."""
 
 
 def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
@@ -72,8 +75,16 @@ def make_rulebook(policy: Policy, before: Rulebook = NO_BOOK) -> Rulebook:
         routed=_inside(network for network in policy.networks.values() if network.routed),
         led=tuple(dict.fromkeys(_led(policy))),
     )
-    rules = view_rules(policy, classes, groups.means, before.rules)
-    return Rulebook(zones, classes, rules, before.realm if realm == before.realm else realm, _said(policy), groups)
+    views = view_rules(policy, classes, groups.means, before.rules)
+    return Rulebook(zones, classes, views, before.realm if realm == before.realm else realm, _said(policy), groups)
+
+
+def require_room(book: Rulebook) -> None:
+    """Raise PolicyError where the rules need more flows than a bridge can have."""
+    sides = (side for view in book.rules.by_name.values() for side in (view.origin, view.target) if side is not None)
+    count = sum(len(side.classes) for side in sides)
+    if count > FLOWS_MAX:
+        raise PolicyError([rules.MANY_FLOWS.problem(("rules",), count=count, most=FLOWS_MAX)])
 
 
 def _said(policy: Policy) -> tuple[object, ...]:

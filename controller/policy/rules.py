@@ -160,6 +160,10 @@ MANY_PREFIXES = Rule(
     "rules and groups hold {count} prefixes, those in a group of a group counted in each; at most {most} are possible",
     "name fewer or wider ones",
 )
+MANY_FLOWS = Rule(
+    "rules need {count} flows, one for each class of members that are in the same groups; at most {most} are possible",
+    "name fewer groups in a rule, or groups that lie across each other less",
+)
 MANY_TABLES = Rule(
     "{tiers} tiers and {logs} rules that only log need more than {most} tables",
     "use fewer tiers, or give log to rules that decide",

@@ -28,6 +28,7 @@ from controller.flow.flow import Flow
 from controller.frames.neighbors import announcement
 from controller.host_wait import HOSTS_WITHIN_S
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen, WantedHost
+from controller.pipeline import rulebook
 from controller.policy.load import load
 from controller.policy.model import Dpid
 from controller.policy.tracking import DNAT_ZONE, SNAT_ZONE
@@ -435,6 +436,21 @@ def test_a_plan_names_the_pairs_that_a_rule_parts_or_joins(store: Store) -> None
     assert [(pair.source, pair.target, pair.network) for pair in report.unreachable] == [("a", "b", "green")]
     reconciler.change(PutObject("rules", "apart", {"action": "drop"}))
     assert reconciler.plan(DeleteObject("rules", "apart")).reachable_count == 1
+
+
+def test_rules_that_need_more_flows_than_a_switch_can_have_are_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconciler = make(store)
+    monkeypatch.setattr(rulebook, "FLOWS_MAX", 3)
+    listed = [{"name": name, "action": "drop", "from": ["a", "b"], "to": ["a", "b"]} for name in ("r", "s")]
+    assert reconciler.change(PutPolicy({**document("a", "b"), "rules": []})).revision == 1
+    for ask in (reconciler.change, reconciler.plan):
+        with pytest.raises(PolicyError) as caught:
+            ask(PutPolicy({**document("a", "b"), "rules": listed}))
+        ((path, message),) = [(each.path, each.message) for each in caught.value.problems]
+        assert (path, message[:20]) == ("/rules", "rules need 8 flows, ")
+    assert reconciler.current().revision == 1
 
 
 def test_changes_and_plans_warn_of_what_is_odd_with_paths_in_the_document(store: Store) -> None:
