@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import PROJECT
+from tests.lab.running import MEASUREMENTS
 from topologies import command
 
-MEASUREMENTS = 3
 LABS = sorted((PROJECT / "topologies").glob("*.yaml"))
 
 
