@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from types import MappingProxyType
 from typing import assert_never
 
@@ -99,8 +100,12 @@ class Compiled:
 
     def flows(self) -> Flows:
         """All flows, each once, by table, descending priority, match."""
-        unique = {flow.cookie: flow for unit in self.units() for flow in unit}
-        return tuple(sorted(unique.values(), key=lambda flow: (flow.table, -flow.priority, flow.match)))
+        by_priority: dict[tuple[int, int], list[Flow]] = {}
+        for flow in {flow.cookie: flow for unit in self.units() for flow in unit}.values():
+            by_priority.setdefault((flow.table, -flow.priority), []).append(flow)
+        # Not all at a time: a call that sorts very many is one step of the interpreter, which no thread interrupts.
+        few = (sorted(by_priority[key], key=lambda flow: flow.match) for key in sorted(by_priority))
+        return tuple(chain.from_iterable(few))
 
 
 NOTHING = Compiled()
