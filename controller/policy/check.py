@@ -35,7 +35,7 @@ from controller.policy.check_router import (
 )
 from controller.policy.check_shared import Span, check_joined, check_member
 from controller.policy.load_peers import Names, names_of
-from controller.policy.model import Attach, Endpoint, Network, Policy
+from controller.policy.model import Attach, Endpoint, Policy, members_of
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -53,7 +53,8 @@ class Checker:
     def __init__(self) -> None:
         self._before: dict[tuple[str, ...], tuple[object, object]] = {}
         self._now: dict[tuple[str, ...], tuple[object, object]] = {}
-        self._endpoints: Mapping[str, Endpoint] = {}
+        self._given: Mapping[str, Endpoint] = {}
+        self._kept: Mapping[str, Endpoint] = {}
 
     def check(self, policy: Policy, known: Names | None = None) -> tuple[Problem, ...]:
         """As the function `check`. known: for a policy from which objects with problems of their own are missing."""
@@ -64,7 +65,7 @@ class Checker:
         named = Names(networks=names.networks, hosts=names.hosts)
         surveyed = self._unit(("survey",), lambda _, known: survey(policy, known), parts, named)
         problems = [*check_numbers(policy.networks.values()), *check_hosts(policy, names.networks), *surveyed.problems]
-        members = self._unit(("members",), _members, policy.networks, policy.endpoints)
+        members = self._unit(("members",), members_of, policy.networks, policy.endpoints)
         singles: dict[str, Singles] = {}
         for name, network in policy.networks.items():
             found, singles[name] = self._unit(("network", name), check_network, network, members[name])
@@ -86,13 +87,16 @@ class Checker:
 
     def _but_for_labels(self, endpoints: Mapping[str, Endpoint]) -> Mapping[str, Endpoint]:
         """Endpoints that differ in nothing but labels, about which nothing is checked, are the ones before."""
-        old = self._endpoints
-        changed = [endpoint for name, endpoint in endpoints.items() if old.get(name) is not endpoint]
-        alike = {e.name: old[e.name] for e in changed if e.name in old and replace(old[e.name], labels=e.labels) == e}
-        if alike and len(alike) == len(changed) and list(endpoints) == list(old):
-            return old
-        self._endpoints = {**endpoints, **alike} if alike else endpoints
-        return self._endpoints
+        given, kept = self._given, self._kept
+        changed = [endpoint for name, endpoint in endpoints.items() if given.get(name) is not endpoint]
+        alike = {
+            e.name: kept[e.name] for e in changed if e.name in kept and replace(kept[e.name], labels=e.labels) == e
+        }
+        self._given = endpoints
+        if len(alike) < len(changed) or list(endpoints) != list(given):
+            same = {name: kept[name] for name, endpoint in endpoints.items() if given.get(name) is endpoint}
+            self._kept = {**endpoints, **same, **alike}
+        return self._kept
 
     def _check_shared(
         self, policy: Policy, shared: list[Endpoint], singles: dict[str, Singles], problems: list[Problem]
@@ -141,13 +145,3 @@ class Checker:
             last = (inputs, run(one, two))
         self._now[key] = last
         return cast(R, last[1])
-
-
-def _members(networks: Mapping[str, Network], endpoints: Mapping[str, Endpoint]) -> Mapping[str, tuple[Endpoint, ...]]:
-    """As `Policy.members`, also of endpoints that name networks which are not there."""
-    found: dict[str, list[Endpoint]] = {name: [] for name in networks}
-    for endpoint in endpoints.values():
-        for name in endpoint.networks:
-            if name in found:
-                found[name].append(endpoint)
-    return {name: tuple(members) for name, members in found.items()}

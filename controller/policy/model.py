@@ -306,12 +306,23 @@ class Policy:
 
     @cached_property
     def members(self) -> Mapping[str, tuple[Endpoint, ...]]:
-        """Network name -> its endpoints, in the document's order; every network has an entry."""
-        found: dict[str, list[Endpoint]] = {name: [] for name in self.networks}
-        for endpoint in self.endpoints.values():
-            for network in endpoint.networks:
-                found[network].append(endpoint)
-        return {name: tuple(members) for name, members in found.items()}
+        """As `members_of`."""
+        return members_of(self.networks, self.endpoints)
+
+
+def members_of(
+    networks: Mapping[str, Network], endpoints: Mapping[str, Endpoint]
+) -> Mapping[str, tuple[Endpoint, ...]]:
+    """Network name -> its endpoints, in the document's order; every network has an entry.
+
+    Names of networks that are not there are passed over.
+    """
+    found: dict[str, list[Endpoint]] = {name: [] for name in networks}
+    for endpoint in endpoints.values():
+        for name in endpoint.networks:
+            if name in found:
+                found[name].append(endpoint)
+    return {name: tuple(members) for name, members in found.items()}
 
 
 EMPTY_POLICY = Policy(networks={}, endpoints={}, hosts={})

@@ -327,4 +327,7 @@ def test_a_change_of_labels_runs_no_unit_again() -> None:
     remembered = dict(checker._before)
     web = replace(before.endpoints["web"], labels=(("app", "web"),))
     checker.check(replace(before, endpoints={**before.endpoints, "web": web}))
-    assert all(remembered.get(key) is value for key, value in checker._before.items())
+    again = replace(before, endpoints={**before.endpoints, "web": web})
+    for changed in (again, replace(again, endpoints={**again.endpoints, "web": replace(web, labels=())}), again):
+        checker.check(changed)
+        assert all(remembered.get(key) is value for key, value in checker._before.items())
