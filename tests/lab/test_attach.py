@@ -78,6 +78,7 @@ def arrive(lab: Lab, sent: list[bytes], target: str = "web2") -> list[bytes]:
             seen.append(got[0])
         return any(frame.startswith(canary[: len(canary)]) for frame in seen)
 
+    lab.machine.switch.appctl("revalidator/wait")  # for some milliseconds it may still go by its cache
     with capture, sender, cable:
         for frame in sent:
             sender.send(frame)
