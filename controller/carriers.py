@@ -1,8 +1,8 @@
 """Which ports lead to other hosts, and which members of each network are behind them. PURE.
 
-The result is a union of small units: a site (a host's bridge and its ports that lead elsewhere), and a network (its
-members at every site). Made again with an earlier result at hand, a unit whose inputs are the same is the very same
-object, so that a bridge sees at once which of its networks is another one than before.
+The result is a union of small units: a site (a host's bridge and its ports that lead elsewhere), and what a network is
+at each site (its members at all others). Made again with an earlier result at hand, a unit whose inputs are the same is
+the very same object, so that a bridge sees at once which of its networks is another one than before.
 """
 
 from __future__ import annotations
@@ -29,27 +29,37 @@ class Site:
     host: Host
     tunnels: Mapping[Dpid, int]
     trunk: int | None
-    made_of: SiteMadeOf = field(compare=False)
 
 
-Presence = tuple[tuple[Site, tuple[Endpoint, ...]], ...]
-"""The sites where a network has members, and those; of a routed network also those to which a router leads."""
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Where a network is.
+
+    at: bridge and host of each site where it has members, and those; of a routed network also of the sites to which a
+    router leads. gateway: the bridge of its uplink.
+    """
+
+    network: Network
+    at: tuple[tuple[Dpid, Host, tuple[Endpoint, ...]], ...]
+    gateway: Dpid | None
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A network over several hosts. at: bridge -> its carriers there. made_of: with the bridge of its uplink."""
+    """A network over several hosts. at: bridge -> its site, and its carriers there."""
 
-    made_of: tuple[Network, Presence, Dpid | None]
-    at: Mapping[Dpid, tuple[Carrier, ...]]
+    presence: Presence
+    at: Mapping[Dpid, tuple[Site, tuple[Carrier, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Carriers:
-    """by_bridge: the bridge of every host -> its carriers; empty where there is one host only."""
+    """by_bridge: the bridge of every host -> its carriers; empty where there is one host only. sites: with what they
+    were made of.
+    """
 
     by_bridge: Mapping[Dpid, Ways] = field(default_factory=dict)
-    sites: Mapping[Dpid, Site] = field(default_factory=dict, compare=False)
+    sites: Mapping[Dpid, tuple[SiteMadeOf, Site]] = field(default_factory=dict, compare=False)
     spreads: Mapping[str, Spread] = field(default_factory=dict, compare=False)
 
 
@@ -83,11 +93,12 @@ def find_carriers(
     for network in policy.networks.values():
         members = policy.members[network.name]
         homes = [(one, bindings.home.get(one.name) or managed.get(one.host or "")) for one in members]
-        presence = _presence(homes, sites, routing if network.routed else ())
-        made_of = (network, presence, gateways.get(network.uplink or ""))
-        spread = spreads[network.name] = _spread(made_of, before.spreads.get(network.name))
-        for dpid, carriers in spread.at.items():
-            by_bridge[dpid][network.name] = carriers
+        at = _where(homes, hosts, routing if network.routed else ())
+        presence = Presence(network, at, gateways.get(network.uplink or ""))
+        spread = spreads[network.name] = _spread(presence, sites, before.spreads.get(network.name))
+        for dpid, (_, carriers) in spread.at.items():
+            if carriers:
+                by_bridge[dpid][network.name] = carriers
     return Carriers(by_bridge, sites, spreads)
 
 
@@ -95,9 +106,15 @@ def _made_of(bridge: BridgePorts, bindings: Bindings, hosts: Mapping[Dpid, Host]
     return (bridge.ports, bridge.labels, bridge.strangers, bindings.seats[bridge.dpid], hosts)
 
 
-def _site(host: Host, bridge: BridgePorts, made_of: SiteMadeOf, ports: Mapping[Dpid, str], before: Site | None) -> Site:
+def _site(
+    host: Host,
+    bridge: BridgePorts,
+    made_of: SiteMadeOf,
+    ports: Mapping[Dpid, str],
+    before: tuple[SiteMadeOf, Site] | None,
+) -> tuple[SiteMadeOf, Site]:
     """ports: bridge -> the name of the port of a tunnel to it."""
-    if before is not None and before.made_of == made_of:
+    if before is not None and before[0] == made_of:
         return before
     *_, seats, hosts = made_of
     taken = frozenset(seats.values())
@@ -110,55 +127,66 @@ def _site(host: Host, bridge: BridgePorts, made_of: SiteMadeOf, ports: Mapping[D
     for dpid, peer in hosts.items():
         if peer is not host and tunnel_joins(host, peer) and (ofport := free(ports[dpid])) is not None:
             tunnels[dpid] = ofport
-    return Site(bridge.dpid, host, tunnels, free(host.trunk), made_of)
+    site = Site(bridge.dpid, host, tunnels, free(host.trunk))
+    return (made_of, before[1] if before is not None and before[1] == site else site)
 
 
-def _presence(
-    homes: Iterable[tuple[Endpoint, Dpid | None]], sites: Mapping[Dpid, Site], besides: Iterable[Dpid]
-) -> Presence:
-    """By site, in the order of hosts. homes: of the members. besides: sites that count without members, too."""
+def _where(
+    homes: Iterable[tuple[Endpoint, Dpid | None]], hosts: Mapping[Dpid, Host], besides: Iterable[Dpid]
+) -> tuple[tuple[Dpid, Host, tuple[Endpoint, ...]], ...]:
+    """`Presence.at`, in the order of hosts. homes: of the members. besides: sites that count without members, too."""
     found: dict[Dpid, list[Endpoint]] = {dpid: [] for dpid in besides}
     for endpoint, dpid in homes:
         if dpid is not None:
             found.setdefault(dpid, []).append(endpoint)
-    return tuple((site, tuple(found[dpid])) for dpid, site in sites.items() if dpid in found)
+    return tuple((dpid, host, tuple(found[dpid])) for dpid, host in hosts.items() if dpid in found)
 
 
-def _spread(made_of: tuple[Network, Presence, Dpid | None], before: Spread | None) -> Spread:
-    network, presence, gateway = made_of
-    if before is not None and before.made_of == made_of:
+def _spread(presence: Presence, sites: Mapping[Dpid, tuple[SiteMadeOf, Site]], before: Spread | None) -> Spread:
+    at_before = {} if before is None else before.at
+    same = before is not None and before.presence == presence
+    at: dict[Dpid, tuple[Site, tuple[Carrier, ...]]] = {}
+    for dpid, _, _ in presence.at:
+        (_, site), (site_before, carriers) = sites[dpid], at_before.get(dpid, (None, ()))
+        if same and site_before is site:
+            at[dpid] = at_before[dpid]
+        else:
+            at[dpid] = (site, _carriers(presence, site, carriers))
+    if before is not None and same and all(at[dpid] is old for dpid, old in at_before.items()):
         return before
-    at: dict[Dpid, tuple[Carrier, ...]] = {}
-    for site, _ in presence:
-        on_trunk: list[Endpoint] = []
-        trunk_leads = False
-        in_tunnels: dict[int, list[Endpoint]] = {}
-        uplink_ports: set[int | None] = set()
-        for other, members in presence:
-            if other.host is site.host:
-                continue  # itself, or another bridge that goes by the same name
-            if trunk_carries(site.host, other.host, network):
-                on_trunk += members
-                trunk_leads, port = True, site.trunk
-            elif network.vni is not None and other.dpid in site.tunnels:
-                port = site.tunnels[other.dpid]
-                in_tunnels.setdefault(port, []).extend(members)
-            else:
-                continue
-            if other.dpid == gateway:
-                uplink_ports.add(port)
-        carriers = [
-            Carrier(port, True, tuple(members), to_uplink=port in uplink_ports) for port, members in in_tunnels.items()
-        ]
-        if trunk_leads and site.trunk is not None:
-            to_uplink = site.trunk in uplink_ports
-            carriers.append(Carrier(site.trunk, False, tuple(on_trunk), site.host.native, to_uplink))
-        if carriers:
-            at[site.dpid] = _kept(tuple(carriers), before, site.dpid)
-    return Spread(made_of, at)
+    return Spread(presence, at)
 
 
-def _kept(carriers: tuple[Carrier, ...], before: Spread | None, dpid: Dpid) -> tuple[Carrier, ...]:
-    """The very carriers of before, where they are the same."""
-    old = None if before is None else before.at.get(dpid)
-    return old if old is not None and old == carriers else carriers
+def _carriers(presence: Presence, site: Site, before: tuple[Carrier, ...]) -> tuple[Carrier, ...]:
+    """Those of one network at one site. before: the same earlier; what is the same is that very object."""
+    network = presence.network
+    on_trunk: list[Endpoint] = []
+    trunk_leads = False
+    in_tunnels: dict[int, list[Endpoint]] = {}
+    uplink_ports: set[int | None] = set()
+    for dpid, host, members in presence.at:
+        if host is site.host:
+            continue  # itself, or another bridge that goes by the same name
+        if trunk_carries(site.host, host, network):
+            on_trunk += members
+            trunk_leads, port = True, site.trunk
+        elif network.vni is not None and dpid in site.tunnels:
+            port = site.tunnels[dpid]
+            in_tunnels.setdefault(port, []).extend(members)
+        else:
+            continue
+        if dpid == presence.gateway:
+            uplink_ports.add(port)
+    known = {one.port: one for one in before}
+
+    def carrier(port: int, members: list[Endpoint], *, tunnel: bool, native: str | None = None) -> Carrier:
+        old, made_of = known.get(port), (tunnel, tuple(members), native, port in uplink_ports)
+        if old is not None and (old.tunnel, old.members, old.native, old.to_uplink) == made_of:
+            return old
+        return Carrier(port, *made_of)
+
+    carriers = [carrier(port, members, tunnel=True) for port, members in in_tunnels.items()]
+    if trunk_leads and site.trunk is not None:
+        carriers.append(carrier(site.trunk, on_trunk, tunnel=False, native=site.host.native))
+    kept = len(carriers) == len(before) and all(new is old for new, old in zip(carriers, before, strict=True))
+    return before if kept else tuple(carriers)

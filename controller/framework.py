@@ -122,11 +122,15 @@ class GreenBell:
 class GreenLoop:
     """Implements `loop.Loop` with eventlet's green threads."""
 
+    def __init__(self) -> None:
+        self._young = process.Young()
+
     def spawn(self, function: Callable[[], None]) -> None:
         hub.spawn(function)
 
     def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         result: T = eventlet.tpool.execute(function, *args, **kwargs)
+        self._young.look()
         return result
 
     def waiter(self) -> GreenWaiter:

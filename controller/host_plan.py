@@ -67,8 +67,8 @@ def plan_hosts(policy: Policy, bindings: Bindings, seen: Collection[HostSeen], b
     if before.policy is policy and before.underlay is underlay:
         return before
     units = _units(policy, underlay)
-    kept = {host.name: host for host in before.hosts if before.units[host.name] == units.get(host.name)}
-    hosts = tuple(kept.get(name) or unit.want() for name, unit in units.items())
+    wanted = {host.name: host for host in before.hosts}
+    hosts = tuple(unit.want(before.units.get(name), wanted.get(name)) for name, unit in units.items())
     return HostPlan(hosts, underlay.mtus, policy, underlay, units)
 
 
@@ -144,14 +144,18 @@ class HostUnit:
     vlans: tuple[int, ...]
     uplinks: tuple[Uplink, ...] = ()
 
-    def want(self) -> WantedHost:
+    def want(self, before: HostUnit | None, wanted: WantedHost | None) -> WantedHost:
+        """before, wanted: what was wanted of the same host, and of what; what is the same is that very object."""
+        if before is not None and wanted is not None and before == self:
+            return wanted
         host = self.host
         assert host.ovsdb is not None
         assert host.bridge is not None
         assert host.datapath_id is not None
         own = next((endpoint.mac for endpoint in self.members if endpoint.port == host.bridge), None)
-        others = (endpoint for endpoint in self.members if endpoint.port != host.bridge)
-        ports = [self._member_port(host.bridge, endpoint) for endpoint in others]
+        kept = self._kept_ports(before, wanted)
+        members = self._with_ports()
+        ports = [kept.get(id(endpoint)) or self._member_port(host.bridge, endpoint) for endpoint in members]
         ports += (
             WantedPort(uplink.port, host.bridge, pointer("uplinks", uplink.name))
             for uplink in self.uplinks
@@ -170,6 +174,16 @@ class HostUnit:
             datapath_type=host.datapath_type.value,
             mac=own,
         )
+
+    def _with_ports(self) -> list[Endpoint]:
+        """Members but for the one that is the bridge's own port."""
+        return [endpoint for endpoint in self.members if endpoint.port != self.host.bridge]
+
+    def _kept_ports(self, before: HostUnit | None, wanted: WantedHost | None) -> dict[int, WantedPort]:
+        """id of a member that was there before, the very same, -> its port. `before` keeps all that had these ids."""
+        if before is None or wanted is None or (before.host, before.networks) != (self.host, self.networks):
+            return {}
+        return {id(endpoint): port for endpoint, port in zip(before._with_ports(), wanted.ports, strict=False)}
 
     def _member_port(self, bridge: str, endpoint: Endpoint) -> WantedPort:
         of_networks = [self.networks[name] for name in endpoint.networks]

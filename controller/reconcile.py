@@ -1,8 +1,8 @@
-"""Keeps every bridge at what the policy says. The only mutable state of the controller; all I/O is passed in.
+"""Keeps every bridge at what is desired. State; all I/O is passed in.
 
-One lock guards what is desired: the stored policy, the bindings, each bridge's compiled flows. One green thread a
-bridge compares desired with installed and sends the difference; it alone touches what is installed. What computes for
-long runs in a thread of the operating system, so that the loop is never held.
+One lock guards what is desired. One green thread a bridge compares desired with installed and sends the difference; it
+alone touches what is installed. What computes for long runs in a thread of the operating system, so that the loop is
+never held.
 """
 
 from __future__ import annotations
@@ -15,48 +15,34 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from controller.announcing import announce, at_uplinks
+from controller.binding_view import view_bindings
 from controller.bridge import Bridge
-from controller.carriers import NO_CARRIERS, find_carriers
 from controller.control import (
-    SHOWN,
     Binding,
     BridgeOutcome,
     Change,
-    Document,
     FlowView,
     HostView,
     Outcome,
     PlanReport,
-    PortsAs,
     RevisionConflict,
     RulesView,
     Status,
     Stored,
 )
-from controller.diff import Difference
+from controller.desired import Desired
 from controller.directory import Directory, PuntView
 from controller.errors import CompileError, Problem, SwitchError
-from controller.flow.flow import Flow
 from controller.forgetting import forget
-from controller.host_plan import HostPlan, plan_hosts
 from controller.host_view import planned_hosts, status_of_hosts, view_hosts
 from controller.host_wait import HostWait
-from controller.hosts import HostDatabases
-from controller.inventory import NO_STRANGERS, Bindings, bind, find_strangers, labels_of
+from controller.hosts import HostDatabases, WantedHost
 from controller.loop import Loop
-from controller.mtu import underlay_mtus
 from controller.news import News
 from controller.pipeline import PIPELINE, TABLES
-from controller.pipeline.compile import Compiled, compile_bridge
-from controller.pipeline.rule_view import RuleViews
-from controller.pipeline.rulebook import Rulebook, make_rulebook, require_room
 from controller.plan_report import Draft, Standing, report_plan
-from controller.policy.advice import Adviser
-from controller.policy.check import Checker
-from controller.policy.document import as_written
-from controller.policy.edit import apply_change
 from controller.policy.load import load
-from controller.policy.model import Dpid, Policy
+from controller.policy.model import Dpid
 from controller.punts import Punts
 from controller.revisions import Revisions
 from controller.rule_counters import Counted, RuleCounters
@@ -85,9 +71,6 @@ class Reconciler:
         self, revisions: Revisions, loop: Loop, wall_clock: Callable[[], datetime], databases: HostDatabases
     ) -> None:
         """Raises StoreError and PolicyError where the stored policy cannot be read: then nothing may be touched."""
-        number, document = revisions.latest()
-        self._checker = Checker()
-        self._adviser = Adviser()
         self._revisions = revisions
         self._loop = loop
         self._wall_clock = wall_clock
@@ -95,25 +78,19 @@ class Reconciler:
         self._lock = loop.lock()
         self._advice_lock = loop.lock()
         self._bridges: dict[Dpid, Bridge] = {}
-        self._bindings = Bindings()
-        self._carriers = NO_CARRIERS
-        self._strangers = NO_STRANGERS
+        self._desired = Desired(revisions.latest(), revisions.ranks(), self._bridges, databases, loop.now)
+        self._wanted: tuple[WantedHost, ...] = self._desired.hosts.hosts
         self._port_news = News()
         """Of ports and labels; the bindings are made of what is taken into account."""
         self._refused: list[str] = []
-        policy = load(document)
-        self._checker.check(policy)
-        self._rulebook = make_rulebook(policy, Rulebook(rules=RuleViews(ranks=revisions.ranks())))
-        self._stored = Stored(number, document, policy)
-        self._directory = Directory(policy)
+        self._directory = Directory(self._desired.stored.policy)
         self._rule_log = RuleLog(loop, wall_clock)
         self._rule_counters = RuleCounters(loop)
         self._host_facts: object = None
         self._host_news = News()
         self._look_is_due = False
         self._host_wait = HostWait(loop, wall_clock, databases, self._bridges, (self._port_news, self._host_news))
-        self._host_plan = plan_hosts(policy, self._bindings, ())
-        databases.want(self._host_plan.hosts)
+        databases.want(self._wanted)
 
     # What the framework tells
 
@@ -183,11 +160,11 @@ class Reconciler:
     # What people and programs ask (control.Control)
 
     def current(self) -> Stored:
-        return self._stored
+        return self._desired.stored
 
     def revision(self, number: int) -> Stored:
-        if number == self._stored.revision:
-            return self._stored
+        if number == self._desired.stored.revision:
+            return self._desired.stored
         document = self._loop.in_thread(self._revisions.read, number)
         return Stored(number, document, self._loop.in_thread(load, document))
 
@@ -197,14 +174,13 @@ class Reconciler:
     def change(self, change: Change, if_match: int | None = None) -> Outcome:
         with self._lock:
             stored = self._expect(if_match)
-            draft = self._loop.in_thread(self._draft, change)
+            draft = self._loop.in_thread(self._desired.draft, change)
             changed = draft.document is not stored.document
             if changed:
-                number = self._loop.in_thread(self._store, change, draft)
-                self._stored = Stored(number, draft.document, draft.policy)
-                self._want(draft.hosts)
-                LOG.info("policy stored revision=%d", number)
-            revision, plan = self._stored.revision, self._host_plan
+                self._loop.in_thread(self._store, change, draft)
+                self._want()
+                LOG.info("policy stored revision=%d", self._desired.stored.revision)
+            revision, plan = self._desired.stored.revision, self._desired.hosts
             for bridge in self._bridges.values():
                 if bridge.connected and not (changed and bridge.pass_over(stored.revision, revision)):
                     bridge.wake.set()
@@ -218,40 +194,31 @@ class Reconciler:
     def plan(self, change: Change, if_match: int | None = None) -> PlanReport:
         with self._lock:
             stored = self._expect(if_match)
-            draft = self._loop.in_thread(self._draft, change)
+            draft = self._loop.in_thread(self._desired.draft, change)
             names = {dpid: bridge.name for dpid, bridge in self._bridges.items()}
             flows = {dpid: bridge.tally.flows for dpid, bridge in self._bridges.items()}
-            hosts = planned_hosts(self._host_plan, draft.hosts)
+            hosts = planned_hosts(self._desired.hosts, draft.hosts)
             draft = replace(draft, warnings=self._advise(draft))
             return self._loop.in_thread(report_plan, stored, draft, Standing(names, flows, hosts))
 
     def status(self) -> Status:
-        settings, seen = self._databases.settings(), self._databases.seen()
+        stored, settings, seen = self._desired.stored, self._databases.settings(), self._databases.seen()
         bridges = tuple(bridge.status(settings.get(dpid)) for dpid, bridge in sorted(self._bridges.items()))
-        revision = self._stored.revision
-        hosts = status_of_hosts(self._stored.policy, self._bindings, self._host_plan, seen, self.connected())
-        in_force = not self._port_news.pending and all(b.in_force == revision for b in bridges if b.connected)
-        return Status(revision, in_force and all(h.in_force for h in hosts), bridges, hosts, tuple(self._refused))
+        in_force = all(b.in_force == stored.revision for b in bridges if b.connected) and not self._port_news.pending
+        refused = tuple(self._refused)
+        bindings, plan, here = self._desired.bindings, self._desired.hosts, self.connected()
+        hosts = self._loop.in_thread(status_of_hosts, stored.policy, bindings, plan, seen, here)
+        return Status(stored.revision, in_force and all(h.in_force for h in hosts), bridges, hosts, refused)
 
     def bindings(self) -> list[Binding]:
-        found: list[Binding] = []
-        for endpoint in self._stored.policy.endpoints.values():
-            dpid = self._bindings.home.get(endpoint.name)
-            if dpid is None:
-                found.append(Binding(endpoint.name, endpoint.place, PortsAs.ABSENT, None, None, None))
-                continue
-            rivals = tuple(f"{rival:016x}" for rival in self._bindings.rivals.get(endpoint.name, ()))
-            state = PortsAs.RIVAL if rivals else PortsAs.BOUND
-            ofport = self._bindings.seats[dpid][endpoint.name]
-            bridge = self._bridges.get(dpid)  # one that has just gone may be forgotten before all is bound again
-            name = None if bridge is None else bridge.name
-            found.append(Binding(endpoint.name, endpoint.place, state, f"{dpid:016x}", name, ofport, rivals))
-        return found
+        names = {dpid: bridge.name for dpid, bridge in self._bridges.items()}
+        policy, bindings = self._desired.stored.policy, self._desired.bindings
+        return self._loop.in_thread(view_bindings, policy, bindings, names)
 
     def hosts(self) -> list[HostView]:
         bridges = {dpid: bridge.name for dpid, bridge in self._bridges.items() if bridge.connected}
-        policy, seen = self._stored.policy, self._databases.seen()
-        return self._loop.in_thread(view_hosts, policy, self._bindings, self._host_plan, seen, bridges)
+        policy, bindings, plan = self._desired.stored.policy, self._desired.bindings, self._desired.hosts
+        return self._loop.in_thread(view_hosts, policy, bindings, plan, self._databases.seen(), bridges)
 
     def flows(self, dpid: str | None = None, origin: str | None = None, stage: str | None = None) -> Iterator[FlowView]:
         for number, bridge in sorted(self._bridges.items()):
@@ -270,7 +237,7 @@ class Reconciler:
             Counted(dpid, bridge.name, bridge.switch, bridge.tally.flows, bridge.generation)
             for dpid, bridge in sorted(self._bridges.items())
         ]
-        return self._rule_counters.read(self._stored, bridges)
+        return self._rule_counters.read(self._desired.stored, bridges)
 
     def log(self, follow: bool = False) -> Reader:
         return self._rule_log.read(follow)
@@ -287,9 +254,10 @@ class Reconciler:
         return bridge
 
     def _punt_view(self, bridge: Bridge) -> PuntView:
-        if self._directory.policy is not self._stored.policy:
-            self._directory = Directory(self._stored.policy)
-        uplinks = self._bindings.uplinks.get(bridge.dpid, {})
+        policy = self._desired.stored.policy
+        if self._directory.policy is not policy:
+            self._directory = Directory(policy)
+        uplinks = self._desired.bindings.uplinks.get(bridge.dpid, {})
         return PuntView(bridge.dpid, bridge.name, self._directory, uplinks, TABLES)
 
     def _wake_all(self) -> None:
@@ -306,83 +274,31 @@ class Reconciler:
         """A bridge that is gone and carries nobody, nor an uplink, is not remembered: strangers may come with any
         number of dpids.
         """
-        if not bridge.seats and not self._bindings.uplinks.get(bridge.dpid):
+        if not bridge.seats and not self._desired.bindings.uplinks.get(bridge.dpid):
             del self._bridges[bridge.dpid]
 
     # Desired: under the lock
 
     def _expect(self, if_match: int | None) -> Stored:
-        if if_match is not None and if_match != self._stored.revision:
-            raise RevisionConflict(if_match, self._stored.revision)
-        return self._stored
-
-    def _draft(self, change: Change) -> Draft:
-        document, policy = apply_change(self._stored, change, self._checker)
-        return self._compile(document, policy)
+        stored = self._desired.stored
+        if if_match is not None and if_match != stored.revision:
+            raise RevisionConflict(if_match, stored.revision)
+        return stored
 
     def _advise(self, draft: Draft) -> tuple[Problem, ...]:
-        """What is odd about a draft's policy. Needs no lock but its own."""
         with self._advice_lock:
-            found = self._loop.in_thread(self._adviser.advise, draft.policy, draft.book.groups)
-        return tuple(as_written(each, draft.document) for each in found[:SHOWN])
+            return self._loop.in_thread(self._desired.advise, draft)
 
-    def _compile(self, document: Document, policy: Policy) -> Draft:
-        bridges = dict(self._bridges)  # one may connect meanwhile; it is bound when its ports are read
-        now_s, seen = self._loop.now(), self._databases.seen()
-        labels = labels_of(policy, self._databases.shown(), seen)
-        self._strangers = find_strangers(policy, seen.values(), self._strangers)
-        strangers = self._strangers.by_bridge
-        observed = [
-            bridge.observe(now_s, labels.get(dpid, {}), strangers.get(dpid, frozenset()))
-            for dpid, bridge in bridges.items()
-        ]
-        bindings = bind(policy, observed, self._bindings)
-        carriers = find_carriers(policy, observed, bindings, self._carriers)
-        book = self._rulebook
-        if policy is not self._stored.policy:
-            book = make_rulebook(policy, book)
-            require_room(book)
-        compiled: dict[Dpid, Compiled] = {}
-        differences: dict[Dpid, Difference[int, Flow]] = {}
-        for dpid, bridge in bridges.items():
-            compiled[dpid] = compile_bridge(
-                policy,
-                bindings.seats[dpid],
-                bridge.compiled,
-                carriers.by_bridge.get(dpid, {}),
-                bridge=bridge.view,
-                book=book,
-                uplinks=bindings.uplinks[dpid],
-            )
-            differences[dpid] = bridge.tally.difference(bridge.compiled, compiled[dpid])
-        return Draft(
-            document,
-            policy,
-            bindings,
-            carriers,
-            book,
-            compiled,
-            differences,
-            plan_hosts(policy, bindings, tuple(seen.values()), self._host_plan),
-        )
+    def _store(self, change: Change, draft: Draft) -> None:
+        """The revision is on the disk before anything of it is in effect."""
+        ranks, before = draft.book.rules.ranks, self._desired.stored.revision
+        number = self._revisions.append(before, change, self._wall_clock(), ranks)
+        self._desired.put_in_effect(draft, number)
 
     def _bind_again(self) -> Draft:
-        draft = self._compile(self._stored.document, self._stored.policy)
-        self._put_in_effect(draft)
+        draft = self._desired.draft_again()
+        self._desired.put_in_effect(draft)
         return draft
-
-    def _store(self, change: Change, draft: Draft) -> int:
-        """The number of the revision, which is on the disk before anything of it is in effect."""
-        ranks = draft.book.rules.ranks
-        number = self._revisions.append(self._stored.revision, change, self._wall_clock(), ranks)
-        self._put_in_effect(draft, forgetting=True)
-        return number
-
-    def _put_in_effect(self, draft: Draft, *, forgetting: bool = False) -> None:
-        self._bindings, self._carriers, self._rulebook = draft.bindings, draft.carriers, draft.book
-        for dpid, compiled in draft.compiled.items():
-            if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
-                bridge.replace(draft.bindings.seats[dpid], compiled, draft.differences[dpid], forgetting=forgetting)
 
     def _look_at_hosts(self) -> None:
         """Bind again if the databases show what binding depends on otherwise. However often they change, one look is
@@ -390,7 +306,7 @@ class Reconciler:
         """
         with self._lock:
             self._look_is_due, n_changes = False, self._host_news.count
-            facts = self._loop.in_thread(self._read_host_facts)
+            facts = self._loop.in_thread(self._desired.read_host_facts)
             if facts != self._host_facts:
                 self._host_facts = facts
                 self._port_news.hear()
@@ -402,17 +318,12 @@ class Reconciler:
             self._host_news.take(n_changes)
         self._host_wait.look_again()
 
-    def _read_host_facts(self) -> object:
-        policy, seen = self._stored.policy, self._databases.seen()
-        labels = labels_of(policy, self._databases.shown(), seen)
-        self._strangers = find_strangers(policy, seen.values(), self._strangers)
-        return (labels, self._strangers.by_bridge, underlay_mtus(seen.values()))
-
-    def _want(self, plan: HostPlan) -> None:
+    def _want(self) -> None:
         """Tell the databases what their hosts are to have, where that is something else now."""
-        if plan.hosts != self._host_plan.hosts:
-            self._databases.want(plan.hosts)
-        self._host_plan = plan
+        hosts = self._desired.hosts.hosts
+        if hosts != self._wanted:
+            self._wanted = hosts
+            self._databases.want(hosts)
 
     def _rebind(self, asking: Bridge | None = None) -> None:
         """Bring bindings and compiled flows to the ports as they are now; wake the other bridges that this concerns.
@@ -424,7 +335,7 @@ class Reconciler:
         n_changes = self._port_news.count
         draft = self._loop.in_thread(self._bind_again)
         self._port_news.take(n_changes)
-        self._want(draft.hosts)
+        self._want()
         for dpid, changes in draft.differences.items():
             bridge = self._bridges.get(dpid)
             if changes and bridge is not None and bridge.connected and bridge is not asking:
@@ -461,7 +372,7 @@ class Reconciler:
 
         Wherever this waits, a newer connection of the same bridge may begin: the bridge's state is then that one's.
         """
-        bridge.attempted, bridge.failed = self._stored.revision, None
+        bridge.attempted, bridge.failed = self._desired.stored.revision, None
         foreign: tuple[ForeignFlow, ...] = ()
         installed = bridge.installed
         if installed is None:
@@ -474,7 +385,7 @@ class Reconciler:
             bridge.wake = self._loop.waiter()  # what it was woken for until now is in what follows
             self._rebind(bridge)
             _require_current(bridge, switch)
-            revision = bridge.attempted = self._stored.revision
+            revision = bridge.attempted = self._desired.stored.revision
             bridge.installed = installed
             plan = self._compute(bridge.plan_size, bridge.take_plan, installed)
             each = verified_singly(plan, len(bridge.tally.flows))

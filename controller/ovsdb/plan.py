@@ -18,6 +18,7 @@ from controller.ovsdb.rows import (
     BridgeRow,
     ControllerRow,
     PortRow,
+    PortRows,
     found_bridge,
     found_port,
     tell_bridge,
@@ -37,23 +38,33 @@ class Plan:
 
     attended: what was done to bridges that no host names, a sentence each.
     problems: host -> what is wanted and cannot be had, a sentence each.
+    rows: what ports were compared as.
     """
 
-    operations: tuple[op.Operation, ...]
-    changed: tuple[str, ...]
-    attended: tuple[str, ...]
-    problems: Mapping[str, tuple[str, ...]]
+    operations: tuple[op.Operation, ...] = ()
+    changed: tuple[str, ...] = ()
+    attended: tuple[str, ...] = ()
+    problems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rows: PortRows = field(default_factory=PortRows, compare=False)
+
+
+NO_PLAN = Plan()
 
 
 def make_plan(
-    hosts: tuple[WantedHost, ...], targets: Mapping[str, str], found: Found, controlled: Collection[Dpid], own: bool
+    hosts: tuple[WantedHost, ...],
+    targets: Mapping[str, str],
+    found: Found,
+    controlled: Collection[Dpid],
+    own: bool,
+    before: Plan = NO_PLAN,
 ) -> Plan:
     """targets: host -> where its bridge looks for its controller.
 
     controlled: of bridges that no host names, those whose tables get names and that are freed of in-band control.
-    own: whether rows marked as ours that nobody wants are taken away.
+    own: whether rows marked as ours that nobody wants are taken away. before: the plan before for the same database.
     """
-    making = _Making(found)
+    making = _Making(found, before.rows)
     making.plan_ports(hosts, own)
     for host in hosts:
         making.plan_bridge(host, targets[host.name])
@@ -71,6 +82,8 @@ def make_plan(
 @dataclass
 class _Making:
     found: Found
+    rows_before: PortRows
+    rows: PortRows = field(default_factory=PortRows)
     operations: list[op.Operation] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     attended: list[str] = field(default_factory=list)
@@ -118,8 +131,14 @@ class _Making:
                 if hindrance:
                     self.problems.setdefault(host.name, []).append(hindrance)
                 else:
-                    wanted[port.name] = wanted_port(port)
-        standing_rows = {found_port(port, self.at[port.uuid], self.found): port for port in ours.values()}
+                    wanted[port.name] = self.rows.want(port, self.rows_before)
+        standing_rows: dict[PortRow, FoundPort] = {}
+        for standing in ours.values():
+            row = self.rows.find(standing, self.at[standing.uuid], self.found, self.rows_before)
+            if wanted.get(standing.name) is row:
+                del wanted[standing.name]
+            else:
+                standing_rows[row] = standing
         different = difference({row: row for row in wanted.values()}, standing_rows)
         before = {row.name: row for row in different.remove}
         for row in different.add:
@@ -313,7 +332,7 @@ class _Making:
                 self.operations.insert(0, op.insert("Open_vSwitch", "root", {}))
             self.operations.append(op.count_up("Open_vSwitch", self.root, "next_cfg"))
         problems = {host: tuple(said) for host, said in self.problems.items()}
-        return Plan(tuple(self.operations), tuple(self.changed), tuple(self.attended), problems)
+        return Plan(tuple(self.operations), tuple(self.changed), tuple(self.attended), problems, self.rows)
 
 
 def _changes(columns: Callable[[R], dict[str, object]], old: R, now: R) -> dict[str, object]:

@@ -6,10 +6,19 @@ A row here has only what is ours to say of it; columns and keys that others may 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controller.hosts import WantedHost, WantedPort
-from controller.ovsdb.found import DATAPATH_ID, DISABLE_IN_BAND, HWADDR, Found, FoundBridge, FoundPort, Pairs
+from controller.ovsdb.found import (
+    DATAPATH_ID,
+    DISABLE_IN_BAND,
+    HWADDR,
+    Found,
+    FoundBridge,
+    FoundInterface,
+    FoundPort,
+    Pairs,
+)
 from controller.pipeline import TABLES
 
 SECURE = "secure"
@@ -60,6 +69,41 @@ class PortRow:
     tag: int | None
     trunks: tuple[int, ...]
     whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PortRows:
+    """The rows that were made of ports, so that of the same ports they are not made again.
+
+    wanted: by name. found: by uuid. A row that is found as it is wanted is the very row that is wanted.
+    """
+
+    wanted: dict[str, tuple[WantedPort, PortRow]] = field(default_factory=dict)
+    found: dict[str, tuple[FoundPort, str, FoundInterface | None, PortRow]] = field(default_factory=dict)
+
+    def want(self, port: WantedPort, before: PortRows) -> PortRow:
+        """before: the rows of an earlier plan."""
+        old = before.wanted.get(port.name)
+        made = old if old is not None and old[0] is port else (port, wanted_port(port))
+        self.wanted[port.name] = made
+        return made[1]
+
+    def find(self, port: FoundPort, bridge: str, found: Found, before: PortRows) -> PortRow:
+        """Of a port with any interfaces but one, the row is made each time."""
+        interface = None
+        if len(port.interfaces) == 1:
+            (uuid,) = port.interfaces
+            interface = found.interfaces.get(uuid)
+        old = before.found.get(port.uuid)
+        if old is not None and old[0] is port and old[1] == bridge and old[2] is interface is not None:
+            row = old[3]
+        else:
+            row = found_port(port, bridge, found)
+        wanted = self.wanted.get(port.name)
+        if wanted is not None and wanted[1] is not row and wanted[1] == row:
+            row = wanted[1]
+        self.found[port.uuid] = (port, bridge, interface, row)
+        return row
 
 
 def wanted_target(host: WantedHost, local_ip: str | None, openflow_port: int) -> str:

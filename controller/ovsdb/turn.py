@@ -15,7 +15,7 @@ from controller.bridge_settings import BridgeSettings
 from controller.hosts import DatabaseSeen, HostSeen, WantedHost
 from controller.ovsdb.corrections import TOLD_AT_ONCE, Corrections
 from controller.ovsdb.json_text import Texts
-from controller.ovsdb.plan import Plan, make_plan
+from controller.ovsdb.plan import NO_PLAN, make_plan
 from controller.ovsdb.replica import FIRST_BACKOFF_MS, LATE_BACKOFF_MS, Need, Replica, ReplicaError
 from controller.ovsdb.rows import wanted_target
 from controller.ovsdb.seen import PortsSeen, read_settings, see_bridges
@@ -80,7 +80,7 @@ class Turns:
         self._refused = ""
         self._planned: object = None
         """What `_plan` was made of; None: it has to be made."""
-        self._plan = Plan((), (), (), {})
+        self._plan = NO_PLAN
         self._needs_cfg = 0
         """The daemon must have read the database up to here."""
         self._settled: tuple[WantedHost, ...] = ()
@@ -214,7 +214,7 @@ class Turns:
             return
         targets = {host.name: wanted_target(host, replica.local_ip, self._openflow_port) for host in asked.hosts}
         own = bool(asked.hosts) or asked.cleaning
-        self._plan = make_plan(asked.hosts, targets, replica.found, asked.controlled, own)
+        self._plan = make_plan(asked.hosts, targets, replica.found, asked.controlled, own, self._plan)
         self._planned = basis
         if not self._plan.operations:
             self._retry_s, self._tries, self._refused = 0.0, 0, ""

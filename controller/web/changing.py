@@ -26,7 +26,7 @@ from controller.web.asked import Asked
 from controller.web.calls import InThread
 from controller.web.precondition import Preconditions, conflict, entity_tag
 from controller.web.problem import Refusal, counted
-from controller.web.representation import ANSWERS, answered, chosen, encoded, plain
+from controller.web.representation import ANSWERS, answered, chosen, made, plain
 
 _ATTEMPTS = 50
 """How often a change with preconditions is tried anew when another one came between looking and changing."""
@@ -63,7 +63,7 @@ class Changing:
         preconditions = asked.preconditions()
         change = DeleteObject(asked.kind, asked.name) if made_of is None else made_of(self._read(asked.request))
         result, existed = self._attempt(change, preconditions, plan)
-        answer = answered(self._in_thread(encoded, plain(result), media_type), media_type)
+        answer = answered(self._in_thread(made, lambda: plain(result), media_type), media_type)
         if isinstance(result, PlanReport):
             return answer
         if made_of is not None:

@@ -21,7 +21,7 @@ from controller.web.flow_stream import json_flows, msgpack_flows
 from controller.web.log_stream import LEAST_CHUNK, NDJSON, LogStream
 from controller.web.precondition import entity_tag
 from controller.web.problem import Refusal
-from controller.web.representation import ANSWERS, ANSWERS_WITH_YAML, MSGPACK, answered, chosen, encoded, plain
+from controller.web.representation import ANSWERS, ANSWERS_WITH_YAML, MSGPACK, answered, chosen, encoded, made, plain
 
 MATRIX_MAX = 200
 """How many endpoints a matrix may have: it grows with their square."""
@@ -37,7 +37,7 @@ class Reading:
 
     def index(self, asked: Asked) -> Response:
         resources = {route.path: {"summary": route.summary, "methods": list(route.methods)} for route in routes.ROUTES}
-        return self._plain(asked, {"name": "Tripoint", "version": __version__, "resources": resources})
+        return self._plain(asked, lambda: {"name": "Tripoint", "version": __version__, "resources": resources})
 
     def policy(self, asked: Asked) -> Response:
         number = asked.whole("revision")
@@ -57,17 +57,19 @@ class Reading:
 
     def revisions(self, asked: Asked) -> Response:
         kept = self._control.revisions()
-        return self._plain(asked, {"revisions": [{"revision": number, "time": time} for number, time in kept]})
+        return self._plain(asked, lambda: {"revisions": [{"revision": number, "time": time} for number, time in kept]})
 
     def status(self, asked: Asked) -> Response:
-        return self._plain(asked, plain(self._control.status()))
+        status = self._control.status()
+        return self._plain(asked, lambda: plain(status))
 
     def hosts(self, asked: Asked) -> Response:
         revision, hosts = self._control.current().revision, self._control.hosts()
-        return self._plain(asked, {"revision": revision, "hosts": self._in_thread(plain, hosts)})
+        return self._plain(asked, lambda: {"revision": revision, "hosts": plain(hosts)})
 
     def bindings(self, asked: Asked) -> Response:
-        return self._plain(asked, {"bindings": plain(self._control.bindings())})
+        bindings = self._control.bindings()
+        return self._plain(asked, lambda: {"bindings": plain(bindings)})
 
     def matrix(self, asked: Asked) -> Response:
         stored = self._control.current()
@@ -89,22 +91,22 @@ class Reading:
             )
         absent = {binding.endpoint for binding in self._control.bindings() if binding.state is PortsAs.ABSENT}
 
-        def rows() -> dict[str, dict[str, list[str]]]:
+        def answer() -> object:
             return {
-                row.source: {target: list(networks) for target, networks in row.reaches}
-                for row in matrix(stored.policy, names)
+                "revision": stored.revision,
+                "endpoints": list(names),
+                "absent": [name for name in names if name in absent],
+                "reaches": {
+                    row.source: {target: list(networks) for target, networks in row.reaches}
+                    for row in matrix(stored.policy, names)
+                },
             }
 
-        answer = {
-            "revision": stored.revision,
-            "endpoints": list(names),
-            "absent": [name for name in names if name in absent],
-            "reaches": self._in_thread(rows),
-        }
         return self._plain(asked, answer)
 
     def rules(self, asked: Asked) -> Response:
-        return self._plain(asked, self._in_thread(plain, self._control.rules()))
+        rules = self._control.rules()
+        return self._plain(asked, lambda: plain(rules))
 
     def log(self, asked: Asked) -> Response:
         chosen(asked.request, (NDJSON,))
@@ -157,9 +159,10 @@ class Reading:
             return Response(status=304, headerlist=[("ETag", tag), ("Vary", "Accept")])
         return answered(self._in_thread(encoded, value, media_type), media_type, headers={"ETag": tag})
 
-    def _plain(self, asked: Asked, value: object) -> Response:
+    def _plain(self, asked: Asked, answer: Callable[[], object]) -> Response:
+        """answer: makes it, as plain data; called in a thread."""
         media_type = chosen(asked.request, ANSWERS)
-        return answered(self._in_thread(encoded, value, media_type), media_type)
+        return answered(self._in_thread(made, answer, media_type), media_type)
 
 
 def _same_dpid(text: str, dpid: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from http import HTTPStatus
 from typing import cast
@@ -66,6 +66,11 @@ def encoded(value: object, media_type: str) -> bytes:
         case _:
             text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
             return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def made(answer: Callable[[], object], media_type: str) -> bytes:
+    """An answer that is still to be made, encoded: both take long where it has many parts."""
+    return encoded(answer(), media_type)
 
 
 def answered(content: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -108,6 +108,29 @@ def test_a_host_of_which_nothing_changed_is_the_same_value() -> None:
     assert after == plan_hosts(moved, Bindings(), ())
 
 
+def test_of_a_host_with_one_port_more_the_others_are_the_very_same() -> None:
+    before = plan_hosts(THREE, Bindings(), ())
+    more = load(
+        {
+            "apiVersion": "tripoint/v1",
+            "hosts": {"boxA": host(4)},
+            "networks": {"green": {"vni": 5010, "vlan": 10}},
+            "endpoints": {"a0": member(9, "green", "boxA"), "a1": member(8, "green", "boxA")},
+        }
+    ).endpoints
+    for endpoints in ({**THREE.endpoints, "a0": more["a0"]}, {**THREE.endpoints, **more}, {**more, **THREE.endpoints}):
+        policy = replace(THREE, endpoints=endpoints)
+        after = plan_hosts(policy, Bindings(), (), before)
+        assert after == plan_hosts(policy, Bindings(), ())
+        assert ports(after, "boxA")["p2"] is ports(before, "boxA")["p2"]
+        assert ports(after, "boxA").keys() >= {"p2", "p9"}
+    # Its tag and its MTU are the network's.
+    tagged = replace(THREE, networks={**THREE.networks, "pink": replace(THREE.networks["pink"], vlan=20)})
+    after = plan_hosts(tagged, Bindings(), (), before)
+    assert after == plan_hosts(tagged, Bindings(), ())
+    assert ports(after, "boxB")["p4"].tag == 20
+
+
 def test_a_member_whose_host_is_observed_counts_there() -> None:
     endpoints: Any = {"a1": member(1, "green", "boxA"), "x": {**member(9, "green", "boxB"), "port": "vnet0"}}
     del endpoints["x"]["host"]

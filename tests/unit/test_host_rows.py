@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -132,6 +133,33 @@ def test_database_without_any_row_gets_its_root() -> None:
 def test_nothing_is_written_where_all_is_as_wanted() -> None:
     made = plan(Rows().settled(), host(TUNNEL, WEB))
     assert made == Plan((), (), (), {})
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_plan_that_follows_others_is_the_one_made_at_once(seed: int) -> None:
+    """What is wanted and what is found change at random, also back to what they were."""
+    pick, found, before = random.Random(seed), Rows().settled(), Plan()
+    settled = (dict(found.ports), dict(found.interfaces))
+    wanted = [TUNNEL, WEB, replace(WEB, name="db", tag=20)]
+    for _ in range(40):
+        n = pick.randrange(len(wanted))
+        change = pick.choice([{"tag": pick.randrange(3)}, {"type": pick.choice(["", "internal"])}, {}])
+        wanted[n] = replace(wanted[n], **change)  # type: ignore[arg-type]
+        name = pick.choice(["web", "tp-b"])
+        port, one = settled[0][f"port-{name}"], settled[1][f"if-{name}"]
+        found.ports[port.uuid] = replace(
+            port, tag=pick.choice([port.tag, 7]), ours=pick.random() < 0.9,
+            interfaces=pick.choice([port.interfaces, port.interfaces, frozenset({"if-web", "if-tp-b"})]),
+        )  # fmt: skip
+        found.interfaces[one.uuid] = replace(
+            one, mac=pick.choice([one.mac, "02:00:00:00:00:09"]), ofport=pick.randrange(9)
+        )
+        if pick.random() < 0.1:
+            del found.interfaces[one.uuid]
+        hosts = (host(*(port for port in wanted if pick.random() < 0.8)),)
+        made = make_plan(hosts, {"a": TARGET}, found, frozenset(), True, before)
+        assert made == plan(found, *hosts)
+        before = made
 
 
 @pytest.mark.parametrize("own", [True, False])
