@@ -147,15 +147,17 @@ def test_a_plan_that_follows_others_is_the_one_made_at_once(seed: int) -> None:
         wanted[n] = replace(wanted[n], **change)  # type: ignore[arg-type]
         name = pick.choice(["web", "tp-b"])
         port, one = settled[0][f"port-{name}"], settled[1][f"if-{name}"]
-        found.ports[port.uuid] = replace(
-            port, tag=pick.choice([port.tag, 7]), ours=pick.random() < 0.9,
-            interfaces=pick.choice([port.interfaces, port.interfaces, frozenset({"if-web", "if-tp-b"})]),
-        )  # fmt: skip
-        found.interfaces[one.uuid] = replace(
-            one, mac=pick.choice([one.mac, "02:00:00:00:00:09"]), ofport=pick.randrange(9)
-        )
-        if pick.random() < 0.1:
-            del found.interfaces[one.uuid]
+        match pick.randrange(4):
+            case 0:
+                found.ports[port.uuid] = replace(port, tag=pick.choice([port.tag, 7]), ours=pick.random() < 0.9)
+            case 1:
+                both = frozenset({"if-web", "if-tp-b"})
+                found.ports[port.uuid] = replace(port, interfaces=pick.choice([port.interfaces, both]))
+            case 2:
+                mac = pick.choice([one.mac, "02:00:00:00:00:09"])
+                found.interfaces[one.uuid] = replace(one, mac=mac, ofport=pick.randrange(9))
+            case 3:
+                found.interfaces.pop(one.uuid, None)
         hosts = (host(*(port for port in wanted if pick.random() < 0.8)),)
         made = make_plan(hosts, {"a": TARGET}, found, frozenset(), True, before)
         assert made == plan(found, *hosts)
