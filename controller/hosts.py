@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -91,10 +91,19 @@ class PortSeen:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSeen:
-    """What a database shows, or showed last. bridges: name -> dpid (None: the daemon has never made it)."""
+    """What a database shows, or showed last. bridges: name -> dpid (None: the daemon has never made it).
+
+    underlay_mtu: of the device that its tunnels leave by, the smallest where there are several; None: it shows none.
+    """
 
     bridges: Mapping[str, Dpid | None]
     ports: tuple[PortSeen, ...]
+    underlay_mtu: int | None = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        known = {port.name: port.mtu_bytes for port in self.ports if port.mtu_bytes is not None}
+        ways = {port.tunnel.leaves_by for port in self.ports if port.tunnel is not None}
+        object.__setattr__(self, "underlay_mtu", min((known[name] for name in ways if name in known), default=None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
         return before
     known = {bridge.dpid: bridge for bridge in bridges}
     on = _bridges_of(policy, bridges)
+    bridges_on = {name: [known[dpid] for dpid in dpids] for name, dpids in on.items()}
     hosts_named = chain(
         (endpoint.host for endpoint in policy.endpoints.values()), (uplink.host for uplink in policy.uplinks.values())
     )
@@ -86,44 +87,38 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     home: dict[str, Dpid] = {}
     rivals: dict[str, tuple[Dpid, ...]] = {}
 
-    def showing_port(host: str | None, place: str) -> list[Dpid]:
+    def showing_port(host: str | None, place: str) -> list[tuple[Dpid, int]]:
+        """The bridges where the port is looked for and that show it, with its ofport."""
         if host is None:
             return showing.get(place, [])
-        return [dpid for dpid in on[host] if known[dpid].ofport(place) is not None]
+        return [(bridge.dpid, seat) for bridge in bridges_on[host] if (seat := bridge.ofport(place)) is not None]
 
-    def take(chosen: Dpid, place: str) -> int | None:
-        """The port, if nobody has it: it has one user, also where several know it by different labels."""
-        seat, users = known[chosen].ofport(place), taken[chosen]
-        assert seat is not None
-        if seat in users:
-            return None
-        users.add(seat)
-        return seat
+    def take(dpid: Dpid, seat: int) -> bool:
+        """Whether nobody had the port: it has one user, also where several know it by different labels."""
+        free = seat not in taken[dpid]
+        taken[dpid].add(seat)
+        return free
 
     at_uplink = {name: dpid for dpid, names in before.uplinks.items() for name in names}
     for uplink in policy.uplinks.values():
         candidates = showing_port(uplink.host, uplink.port)
         if candidates:
-            chosen = _choose(candidates, known, at_uplink.get(uplink.name))
-            seat = take(chosen, uplink.port)
-            if seat is not None:
-                uplinks[chosen][uplink.name] = seat
-    for endpoint in policy.endpoints.values():
+            dpid, seat = _choose(candidates, known, at_uplink.get(uplink.name))
+            if take(dpid, seat):
+                uplinks[dpid][uplink.name] = seat
+    for name, endpoint in policy.endpoints.items():
         candidates = showing_port(endpoint.host, endpoint.place)
         if not candidates:
             continue
-        chosen = candidates[0]
-        if len(candidates) > 1:
-            chosen = _choose(candidates, known, before.home.get(endpoint.name))
-        seat = take(chosen, endpoint.place)
-        if seat is None:
+        dpid, seat = candidates[0] if len(candidates) == 1 else _choose(candidates, known, before.home.get(name))
+        if not take(dpid, seat):
             continue
-        seats[chosen][endpoint.name] = seat
-        home[endpoint.name] = chosen
+        seats[dpid][name] = seat
+        home[name] = dpid
         if len(candidates) > 1:
-            others = tuple(dpid for dpid in candidates if dpid != chosen and known[dpid].present)
+            others = tuple(other for other, _ in candidates if other != dpid and known[other].present)
             if others:
-                rivals[endpoint.name] = others
+                rivals[name] = others
     hosts = {dpid: name for name, dpids in on.items() for dpid in dpids}
     return Bindings(
         {dpid: _kept(here, before.seats.get(dpid)) for dpid, here in seats.items()},
@@ -152,16 +147,13 @@ def _kept(seats: Mapping[str, int], before: Mapping[str, int] | None) -> Mapping
     return before if before is not None and before == seats else seats
 
 
-def _showing(bridges: Iterable[BridgePorts]) -> dict[str, list[Dpid]]:
-    """`Endpoint.place` -> the bridges that show such a port."""
-    found: dict[str, list[Dpid]] = {}
+def _showing(bridges: Iterable[BridgePorts]) -> dict[str, list[tuple[Dpid, int]]]:
+    """`Endpoint.place` -> the bridges that show such a port, with its ofport."""
+    found: dict[str, list[tuple[Dpid, int]]] = {}
     for bridge in bridges:
-        for name, ofport in bridge.ports.items():
-            if _is_seat(ofport):
-                found.setdefault(name, []).append(bridge.dpid)
-        for label in bridge.labels:
-            if bridge.ofport(label) is not None:
-                found.setdefault(label, []).append(bridge.dpid)
+        for name in chain(bridge.ports, bridge.labels):
+            if (ofport := bridge.ofport(name)) is not None:
+                found.setdefault(name, []).append((bridge.dpid, ofport))
     return found
 
 
@@ -187,12 +179,15 @@ def _bridges_of(policy: Policy, bridges: Iterable[BridgePorts]) -> dict[str, lis
     return found
 
 
-def _choose(candidates: list[Dpid], known: Mapping[Dpid, BridgePorts], before: Dpid | None) -> Dpid:
+def _choose(
+    candidates: list[tuple[Dpid, int]], known: Mapping[Dpid, BridgePorts], before: Dpid | None
+) -> tuple[Dpid, int]:
     if len(candidates) == 1:
         return candidates[0]
-    present = [dpid for dpid in candidates if known[dpid].present]
-    if before in candidates and (before in present or not present):
-        return before
+    present = [one for one in candidates if known[one[0]].present]
+    at_home = next((one for one in candidates if one[0] == before), None)
+    if at_home is not None and (at_home in present or not present):
+        return at_home
     return (present or candidates)[0]
 
 

@@ -52,15 +52,8 @@ def underlay_mtus(seen: Iterable[HostSeen]) -> dict[str, int]:
 
     Never outside of what a policy may say: what members may send depends on it, on other hosts too.
     """
-    found: dict[str, int] = {}
-    for host in seen:
-        known = {port.name: port.mtu_bytes for port in host.shown.ports if port.mtu_bytes is not None}
-        ways = [
-            known[p.tunnel.leaves_by] for p in host.shown.ports if p.tunnel is not None and p.tunnel.leaves_by in known
-        ]
-        if ways:
-            found[host.name] = min(max(min(ways), MTU_MIN), MTU_MAX)
-    return found
+    shown = ((host.name, host.shown.underlay_mtu) for host in seen)
+    return {name: min(max(mtu, MTU_MIN), MTU_MAX) for name, mtu in shown if mtu is not None}
 
 
 def mtu_problems(

@@ -88,7 +88,8 @@ class Compiled:
         yield self.shared.flows
         for segment in self.segments.values():
             yield segment.flows
-            yield from segment.ways.values()
+            for way in segment.ways.values():
+                yield way.flows
             for member in segment.members.values():
                 yield member.flows
         for rule in self.rules.values():

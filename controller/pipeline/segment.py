@@ -78,6 +78,14 @@ class Member:
     flows: Flows
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A network's compiled way to other hosts."""
+
+    carried: Carried
+    flows: Flows
+
+
 SegmentMadeOf = tuple[
     tuple[Seat, ...],
     tuple[Carrier, ...],
@@ -93,14 +101,14 @@ them are."""
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A compiled network on a bridge: what it was made of, the flows of the whole, those of each of its ways
-    to other hosts, and its members by endpoint name.
+    """A compiled network on a bridge: what it was made of, the flows of the whole, its ways to other hosts by port, and
+    its members by endpoint name.
     """
 
     made_of: SegmentMadeOf
     view: NetworkView
     flows: Flows
-    ways: Mapping[Carried, Flows]
+    ways: Mapping[int, Way]
     members: Mapping[str, Member]
 
 
@@ -163,11 +171,6 @@ def make_segment(policy: Policy, book: Rulebook, parts: Parts, before: Segment |
         before = None
     if before is not None and before.made_of == made_of:
         return before
-    remote = (
-        Seat(one, carrier.port, parts.shared.get(one.name), True, book.classes.of(one.name), beside_of(policy, one))
-        for carrier in parts.carriers
-        for one in carrier.members
-    )
     ports = sorted((seat.port, seat.endpoint.mac is None) for seat in parts.local)
     learning = tuple(port for port, learns in ports if learns)
     ways = tuple(_carried(carrier, network) for carrier in parts.carriers)
@@ -178,10 +181,28 @@ def make_segment(policy: Policy, book: Rulebook, parts: Parts, before: Segment |
         flows = tuple(flow for make, emit in _NETWORK_STAGES for flow in make(emit, view))
     kept = before if before is not None and before.view.place == parts.place else None
     known = kept.ways if kept is not None else {}
-    by_way = {way: known[way] if way in known else _way(view, way) for way in ways}
+    by_port = {way.port: _way(view, way, known.get(way.port)) for way in ways}
     old = kept.members if kept is not None else {}
-    members = {seat.endpoint.name: _member(view, seat, old, bridge) for seat in (*parts.local, *remote)}
-    return Segment(made_of, view, flows, by_way, members)
+    members = {seat.endpoint.name: _member(view, seat, old.get(seat.endpoint.name), bridge) for seat in parts.local}
+    for carrier in parts.carriers:
+        for one in carrier.members:
+            was = old.get(one.name)
+            seat = _remote(policy, book, parts, carrier, one, was)
+            members[one.name] = _member(view, seat, was, bridge)
+    return Segment(made_of, view, flows, by_port, members)
+
+
+def _remote(
+    policy: Policy, book: Rulebook, parts: Parts, carrier: Carrier, endpoint: Endpoint, was: Member | None
+) -> Seat:
+    """Of a member on another host. was: what it was, whose seat is kept where nothing else can be different."""
+    classes = book.classes.of(endpoint.name)
+    if was is not None and not (carrier.clones or carrier.routers):
+        seat = was.seat
+        if seat.endpoint is endpoint and seat.port == carrier.port and seat.remote and seat.classes is classes:
+            return seat
+    shared = parts.shared.get(endpoint.name)
+    return Seat(endpoint, carrier.port, shared, True, classes, beside_of(policy, endpoint))
 
 
 def _carried(carrier: Carrier, network: Network) -> Carried:
@@ -192,15 +213,16 @@ def _carried(carrier: Carrier, network: Network) -> Carried:
     return Carried(carrier.port, None, tag, learning, bool(carrier.members), carrier.to_uplink)
 
 
-def _way(view: NetworkView, carried: Carried) -> Flows:
+def _way(view: NetworkView, carried: Carried, before: Way | None) -> Way:
+    if before is not None and before.carried == carried:
+        return before
     way = CarriedView(view.network, carried, view.origin, view.place)
-    return tuple(flow for make, emit in _CARRIED_STAGES for flow in make(emit, way))
+    return Way(carried, tuple(flow for make, emit in _CARRIED_STAGES for flow in make(emit, way)))
 
 
-def _member(network: NetworkView, seat: Seat, kept: Mapping[str, Member], bridge: BridgeView) -> Member:
-    known = kept.get(seat.endpoint.name)
-    if known is not None and known.seat == seat:
-        return known
+def _member(network: NetworkView, seat: Seat, before: Member | None, bridge: BridgeView) -> Member:
+    if before is not None and (before.seat is seat or before.seat == seat):
+        return before
     if seat.endpoint.mac is None and seat.remote:
         return Member(seat, ())  # the carrier learns, for all of its ports together
     view = MemberView(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Protocol, TypeVar
 
 from controller.diff import Difference
 from controller.errors import CompileError
@@ -17,6 +18,14 @@ from controller.pipeline.rule_view import NO_FLOWS, ClassFlows
 from controller.pipeline.segment import Flows
 
 Units = list[Sequence[Flow]]
+K = TypeVar("K")
+
+
+class _Unit(Protocol):
+    """Whatever was compiled by itself."""
+
+    @property
+    def flows(self) -> Flows: ...
 
 
 def changed_units(before: Compiled, after: Compiled) -> tuple[Units, Units]:
@@ -33,6 +42,16 @@ def changed_units(before: Compiled, after: Compiled) -> tuple[Units, Units]:
             gone.append(left)
             new.append(right)
 
+    def compare_each(old: Mapping[K, _Unit], now: Mapping[K, _Unit]) -> None:
+        n_common = 0
+        for key, unit in now.items():
+            was = old.get(key)
+            n_common += was is not None
+            if was is not unit:
+                compare(was.flows if was is not None else (), unit.flows)
+        if n_common < len(old):
+            gone.extend(unit.flows for key, unit in old.items() if key not in now)
+
     compare(before.bridge, after.bridge)
     compare(before.shared.flows, after.shared.flows)
     if before.segments is after.segments and before.rules is after.rules and before.others is after.others:
@@ -42,15 +61,8 @@ def changed_units(before: Compiled, after: Compiled) -> tuple[Units, Units]:
         if old is now:
             continue
         compare(old.flows if old else (), now.flows if now else ())
-        old_ways = old.ways if old else {}
-        now_ways = now.ways if now else {}
-        for way in chain(now_ways, (way for way in old_ways if way not in now_ways)):
-            compare(old_ways.get(way, ()), now_ways.get(way, ()))
-        old_members = old.members if old else {}
-        now_members = now.members if now else {}
-        for member in chain(now_members, (member for member in old_members if member not in now_members)):
-            was, becomes = old_members.get(member), now_members.get(member)
-            compare(was.flows if was else (), becomes.flows if becomes else ())
+        compare_each(old.ways if old else {}, now.ways if now else {})
+        compare_each(old.members if old else {}, now.members if now else {})
     for name in chain(after.rules, (name for name in before.rules if name not in after.rules)):
         old_rule, rule = before.rules.get(name), after.rules.get(name)
         if old_rule is rule:
@@ -62,9 +74,7 @@ def changed_units(before: Compiled, after: Compiled) -> tuple[Units, Units]:
             left, right = _apart_by_class(had.get(frame), has.get(frame))
             gone.append(left)
             new.append(right)
-    for key in chain(after.others, (key for key in before.others if key not in after.others)):
-        was_unit, unit = before.others.get(key), after.others.get(key)
-        compare(was_unit.flows if was_unit else (), unit.flows if unit else ())
+    compare_each(before.others, after.others)
     return gone, new
 
 
