@@ -81,5 +81,5 @@ class HostWait:
             return True
         if any(news.pending for news in self._news):
             return True
-        made = (port for port in seen.shown.ports if port.bridge == host.bridge and port.ofport is not None)
-        return any(port.name not in bridge.ports and len(port.name.encode()) <= PORT_NAME_BYTES for port in made)
+        not_here = seen.shown.made.get(host.bridge, frozenset()) - bridge.ports.keys()
+        return any(len(name.encode()) <= PORT_NAME_BYTES for name in not_here)

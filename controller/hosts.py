@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -93,14 +93,21 @@ class PortSeen:
 class DatabaseSeen:
     """What a database shows, or showed last. bridges: name -> dpid (None: the daemon has never made it).
 
-    underlay_mtu: of the device that its tunnels leave by, the smallest where there are several; None: it shows none.
+    made: bridge -> names of the ports that its switch has made. underlay_mtu: of the device that its tunnels leave by,
+    the smallest where there are several; None: it shows none.
     """
 
     bridges: Mapping[str, Dpid | None]
     ports: tuple[PortSeen, ...]
+    made: Mapping[str, Set[str]] = field(init=False, compare=False)
     underlay_mtu: int | None = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
+        made: dict[str, set[str]] = {}
+        for port in self.ports:
+            if port.ofport is not None:
+                made.setdefault(port.bridge, set()).add(port.name)
+        object.__setattr__(self, "made", made)
         known = {port.name: port.mtu_bytes for port in self.ports if port.mtu_bytes is not None}
         ways = {port.tunnel.leaves_by for port in self.ports if port.tunnel is not None}
         object.__setattr__(self, "underlay_mtu", min((known[name] for name in ways if name in known), default=None))
