@@ -7,21 +7,19 @@ are the same. Paths have rules by name; `document.as_written` makes them paths o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from itertools import chain
 
 from controller.errors import Problem
 from controller.policy import rules
-from controller.policy.cover import NOTHING_COVERED, Covered, find_coverers, service_covers
+from controller.policy.cover_peers import NOTHING_COVERED, Covered, find_coverers
+from controller.policy.cover_services import service_covers
 from controller.policy.firewall import Action, Peers, Rule
+from controller.policy.memory import Memory
 from controller.policy.model import OUTSIDE, Endpoint, Members, Network, Policy
 from controller.policy.peers import NO_GROUPS, Groups, ResolvedGroup, resolve_again
 from controller.policy.rewrites import OneToOne
-
-A = TypeVar("A")
-B = TypeVar("B")
-R = TypeVar("R")
 
 COMPARISONS = 400_000
 """How many services and ranges of ports, in one tier, are compared with those of other rules; the rest is not looked
@@ -45,8 +43,7 @@ class Adviser:
     """Advises on policies one after the other, each at the cost of its difference from the one before."""
 
     def __init__(self) -> None:
-        self._before: dict[tuple[str, ...], tuple[object, object]] = {}
-        self._now: dict[tuple[str, ...], tuple[object, object]] = {}
+        self.memory = Memory()
         self._groups = NO_GROUPS
         self._endpoints: Mapping[str, Endpoint] = {}
         self._covered: Mapping[str, Covered] = {}
@@ -56,13 +53,14 @@ class Adviser:
         stateless = _look_at_rewrites(policy)
         if not policy.rules and not policy.groups:
             return tuple(stateless)
-        self._now = {}
+        self.memory.begin()
         self._groups = resolve_again(policy, groups if groups.means else self._groups)
         means = self._groups.means
         problems = [
             rules.GROUP_EMPTY.problem(("groups", name), group=name) for name, group in means.items() if group.empty
         ]
-        endpoints, deserted = _look_around(policy, means)
+        everybody = (policy.endpoints, policy.networks)
+        endpoints, deserted = self.memory.recall(("around",), _look_around, everybody, _names_of(policy, means))
         if not _same_places(endpoints, self._endpoints):
             self._covered = {}
         self._endpoints, covered_before, self._covered = endpoints, self._covered, {}
@@ -72,41 +70,37 @@ class Adviser:
         surroundings = (deserted, tuple(policy.networks.values()))
         for name, rules_of_tier in tiers.items():
             within = tuple(rules_of_tier)
-            sides = self._unit(("sides", name), _number_sides, within, None)
+            sides = self.memory.recall(("sides", name), _number_sides, within, None)
             covered = find_coverers(sides.peers, means, endpoints, covered_before.get(name, NOTHING_COVERED))
             self._covered[name] = covered
             tier = (within, sides, covered)
-            found, hopeless = self._unit(("tier", name), _look_at_tier, tier, surroundings)
+            found, hopeless = self.memory.recall(("tier", name), _look_at_tier, tier, surroundings)
             problems += found
             sound = (within, sides, hopeless)
-            problems += self._unit(("shadows", name), _look_for_shadows, sound, covered.coverers)
-        self._before = self._now
+            problems += self.memory.recall(("shadows", name), _look_for_shadows, sound, covered.coverers)
+        self.memory.end()
         return (*problems, *stateless)
 
-    def _unit(self, key: tuple[str, ...], run: Callable[[A, B], R], one: A, two: B) -> R:
-        """run(one, two), or what that returned last time, where both are the same."""
-        last = self._before.get(key)
-        inputs = (one, two)
-        if last is None or last[0] != inputs:
-            last = (inputs, run(one, two))
-        self._now[key] = last
-        return cast(R, last[1])
+
+def _names_of(policy: Policy, groups: Mapping[str, ResolvedGroup]) -> frozenset[str]:
+    """The endpoints that rules and groups name."""
+    in_rules = ((*rule.origin.endpoints, *rule.target.endpoints) for rule in policy.rules.values())
+    return frozenset(chain.from_iterable(in_rules)).union(*(group.endpoints for group in groups.values()))
 
 
-def _look_around(policy: Policy, groups: Mapping[str, ResolvedGroup]) -> tuple[Mapping[str, Endpoint], frozenset[str]]:
-    """The endpoints that rules and groups name, with those that networks share; declared networks without a member."""
-    named: set[str] = set()
-    for group in groups.values():
-        named |= group.endpoints
-    for rule in policy.rules.values():
-        named.update(rule.origin.endpoints, rule.target.endpoints)
-    places = {endpoint.networks for endpoint in policy.endpoints.values()}
+def _look_around(
+    everybody: tuple[Mapping[str, Endpoint], Mapping[str, Network]], named: frozenset[str]
+) -> tuple[Mapping[str, Endpoint], frozenset[str]]:
+    """The endpoints that are named, with those that networks share; declared networks without a member."""
+    endpoints, networks = everybody
+    places = {endpoint.networks for endpoint in endpoints.values()}
     peopled = {network for networks in places for network in networks}
     if any(len(networks) > 1 for networks in places):
-        named.update(endpoint.name for endpoint in policy.endpoints.values() if len(endpoint.networks) > 1)
-    declared = (n.name for n in policy.networks.values() if n.members is Members.DECLARED)
-    endpoints = {name: endpoint for name, endpoint in policy.endpoints.items() if name in named}
-    return endpoints, frozenset(name for name in declared if name not in peopled)
+        named |= {endpoint.name for endpoint in endpoints.values() if len(endpoint.networks) > 1}
+    declared = (n.name for n in networks.values() if n.members is Members.DECLARED)
+    return {name: endpoint for name, endpoint in endpoints.items() if name in named}, frozenset(
+        name for name in declared if name not in peopled
+    )
 
 
 def _same_places(now: Mapping[str, Endpoint], before: Mapping[str, Endpoint]) -> bool:

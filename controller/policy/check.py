@@ -8,9 +8,8 @@ there is one way to check all the same. The words of each rule are in `rules`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar, cast
 
 from controller.errors import Problem
 from controller.policy.check_firewall import (
@@ -35,11 +34,8 @@ from controller.policy.check_router import (
 )
 from controller.policy.check_shared import Span, check_joined, check_member
 from controller.policy.load_peers import Names, names_of
+from controller.policy.memory import Memory
 from controller.policy.model import Attach, Endpoint, Policy, members_of
-
-A = TypeVar("A")
-B = TypeVar("B")
-R = TypeVar("R")
 
 
 def check(policy: Policy) -> tuple[Problem, ...]:
@@ -51,38 +47,37 @@ class Checker:
     """Checks policies one after the other, each at the cost of its difference from the one before."""
 
     def __init__(self) -> None:
-        self._before: dict[tuple[str, ...], tuple[object, object]] = {}
-        self._now: dict[tuple[str, ...], tuple[object, object]] = {}
+        self.memory = Memory()
         self._given: Mapping[str, Endpoint] = {}
         self._kept: Mapping[str, Endpoint] = {}
 
     def check(self, policy: Policy, known: Names | None = None) -> tuple[Problem, ...]:
         """As the function `check`. known: for a policy from which objects with problems of their own are missing."""
-        self._now = {}
+        self.memory.begin()
         policy = replace(policy, endpoints=self._but_for_labels(policy.endpoints))
         names = known or names_of(policy)
         parts = (policy.endpoints, policy.networks, policy.hosts, policy.uplinks, policy.defaults)
         named = Names(networks=names.networks, hosts=names.hosts)
-        surveyed = self._unit(("survey",), lambda _, known: survey(policy, known), parts, named)
+        surveyed = self.memory.recall(("survey",), lambda _, known: survey(policy, known), parts, named)
         problems = [*check_numbers(policy.networks.values()), *check_hosts(policy, names.networks), *surveyed.problems]
-        members = self._unit(("members",), members_of, policy.networks, policy.endpoints)
+        members = self.memory.recall(("members",), members_of, policy.networks, policy.endpoints)
         singles: dict[str, Singles] = {}
         for name, network in policy.networks.items():
-            found, singles[name] = self._unit(("network", name), check_network, network, members[name])
+            found, singles[name] = self.memory.recall(("network", name), check_network, network, members[name])
             problems += found
         self._check_shared(policy, surveyed.shared, singles, problems)
         self._check_router(policy, members, problems)
         problems += check_uplinks(policy, names, surveyed.on_uplink)
         self._check_outside(policy, names, problems)
-        held = self._unit(("prefixes",), prefixes_held, policy.rules, policy.groups)
+        held = self.memory.recall(("prefixes",), prefixes_held, policy.rules, policy.groups)
         problems += check_rules(policy, names, held)
         groups = tuple(policy.groups.values())
         if policy.rules or groups:
-            used = self._unit(("used",), names_used, tuple(policy.rules.values()), groups)
+            used = self.memory.recall(("used",), names_used, tuple(policy.rules.values()), groups)
             problems += check_named(policy, names, used)
-            problems += self._unit(("groups",), check_cycles, groups, None)
+            problems += self.memory.recall(("groups",), check_cycles, groups, None)
         problems += check_pairs(policy, names)
-        self._before = self._now
+        self.memory.end()
         return tuple(dict.fromkeys(problems))
 
     def _but_for_labels(self, endpoints: Mapping[str, Endpoint]) -> Mapping[str, Endpoint]:
@@ -105,7 +100,7 @@ class Checker:
         joined: dict[tuple[str, ...], list[str]] = {}
         for endpoint in shared:
             networks = tuple(policy.networks[name] for name in endpoint.networks if name in policy.networks)
-            found, span = self._unit(("shared", endpoint.name), check_member, endpoint, networks)
+            found, span = self.memory.recall(("shared", endpoint.name), check_member, endpoint, networks)
             problems += found
             for network in networks:
                 spans[network.name].append(span)
@@ -113,7 +108,7 @@ class Checker:
                 joined.setdefault(tuple(sorted(network.name for network in networks)), []).append(endpoint.name)
         for names, sharers in joined.items():
             parts = tuple((name, singles[name], tuple(spans[name])) for name in names)
-            problems += self._unit(("joined", *names), check_joined, tuple(sharers), parts)
+            problems += self.memory.recall(("joined", *names), check_joined, tuple(sharers), parts)
 
     def _check_router(
         self, policy: Policy, members: Mapping[str, tuple[Endpoint, ...]], problems: list[Problem]
@@ -121,11 +116,11 @@ class Checker:
         realm: list[Routed] = []
         for name, network in policy.networks.items():
             if network.routed:
-                found, routed = self._unit(("routed", name), check_routed, network, members[name])
+                found, routed = self.memory.recall(("routed", name), check_routed, network, members[name])
                 problems += found
                 realm.append(routed)
         if realm:
-            problems += self._unit(("realm",), check_realm, tuple(realm), None)
+            problems += self.memory.recall(("realm",), check_realm, tuple(realm), None)
 
     def _check_outside(self, policy: Policy, names: Names, problems: list[Problem]) -> None:
         if policy.rewrites:
@@ -133,15 +128,6 @@ class Checker:
             problems += check_uplinked(policy)
         if policy.uplinks:
             uplinks = tuple(policy.uplinks.values())
-            inside = self._unit(("cidrs",), index_cidrs, tuple(policy.networks.values()), None)
-            problems += self._unit(("segments",), check_segments, uplinks, inside)
-            problems += self._unit(("rewrites",), check_places, places_of(policy), (uplinks, inside))
-
-    def _unit(self, key: tuple[str, ...], run: Callable[[A, B], R], one: A, two: B) -> R:
-        """run(one, two), or what that returned last time, where both are the same."""
-        last = self._before.get(key)
-        inputs = (one, two)
-        if last is None or last[0] != inputs:
-            last = (inputs, run(one, two))
-        self._now[key] = last
-        return cast(R, last[1])
+            inside = self.memory.recall(("cidrs",), index_cidrs, tuple(policy.networks.values()), None)
+            problems += self.memory.recall(("segments",), check_segments, uplinks, inside)
+            problems += self.memory.recall(("rewrites",), check_places, places_of(policy), (uplinks, inside))

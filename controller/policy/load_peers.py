@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_network
-from typing import cast
+from typing import TypeGuard, cast
 
 from controller.policy import rules
 from controller.policy.fields import Fields
@@ -68,7 +68,7 @@ def read_listed(fields: Fields, key: str, items: list[object], names: Names) -> 
     single = not isinstance(fields.value[key], list)
     for index, item in enumerate(items):
         at = (key,) if single else (key, index)
-        peer = _read_peer(fields, at, item, names)
+        peer = ("endpoint", item) if _only_endpoint(item, names) else _read_peer(fields, at, item, names)
         if peer is None:
             continue
         kind, value = peer
@@ -81,6 +81,18 @@ def read_listed(fields: Fields, key: str, items: list[object], names: Names) -> 
         groups=tuple(str(name) for name in found["group"]),
         outside=bool(found[OUTSIDE]),
         cidrs=tuple(cast("Iterable[Cidr]", found["cidr"])),
+    )
+
+
+def _only_endpoint(item: object, names: Names) -> TypeGuard[str]:
+    """Whether it can be nothing but an endpoint, as most are in lists of thousands."""
+    return (
+        type(item) is str
+        and item in names.endpoints
+        and item not in names.networks
+        and item not in names.groups
+        and item not in RESERVED
+        and _NEVER_IN_ADDRESSES.search(item) is not None
     )
 
 

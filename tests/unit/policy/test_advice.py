@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from time import perf_counter, process_time
+from time import process_time
 from typing import Any
 
 import pytest
@@ -175,7 +175,7 @@ def test_an_adviser_with_memory_says_what_one_without_says(several: list[list[di
         assert adviser.advise(made) == advise(made)
 
 
-def test_advice_on_300_rules_and_1000_endpoints_is_cheap_and_a_change_elsewhere_costs_next_to_nothing() -> None:
+def test_a_change_elsewhere_runs_no_unit_of_advice_again() -> None:
     endpoints = {
         f"e{i}": {
             "network": f"n{i % 20}", "port": f"p{i}", "mac": f"02:00:00:00:{i >> 8:02x}:{i & 255:02x}",
@@ -200,16 +200,10 @@ def test_advice_on_300_rules_and_1000_endpoints_is_cheap_and_a_change_elsewhere_
         "groups": {f"g{i}": {"selector": {"app": f"a{i}"}} for i in range(50)},
     })  # fmt: skip
     adviser = Adviser()
-    took: list[float] = []
-    for _ in range(5):
-        start = perf_counter()
-        Adviser().advise(made)
-        took.append(perf_counter() - start)
-    assert min(took) < 0.05
     adviser.advise(made)
-    units = dict(adviser._before)
+    units = dict(adviser.memory.kept)
     adviser.advise(replace(made, hosts={"x": load({**DOCUMENT, "hosts": {"x": {"bridge": "b"}}}).hosts["x"]}))
-    assert all(units[key] is adviser._before[key] for key in units if key != ("groups",) and key != ("around",))
+    assert all(units[key] is adviser.memory.kept[key] for key in units)
 
 
 def test_groups_in_another_order_are_told_in_that_order() -> None:

@@ -406,12 +406,12 @@ def test_unchanged_units_are_not_checked_again() -> None:
     checker = Checker()
     before = policy(GREEN_PINK, {"a": {"network": "green", "ips": ["10.1.0.1"]}, "b": {"network": "pink"}, "nas": NAS})
     first = checker.check(before)
-    remembered = dict(checker._before)
+    remembered = dict(checker.memory.kept)
     moved = Policy(
         before.networks, {**before.endpoints, "c": Endpoint("c", ("pink",), "c", mac=Mac(0x02_00_00_00_00_99))}, {}
     )
     assert checker.check(moved) == first
-    kept = {key for key, value in checker._before.items() if remembered.get(key) is value}
+    kept = {key for key, value in checker.memory.kept.items() if remembered.get(key) is value}
     assert kept == {("network", "green"), ("shared", "nas"), ("prefixes",)}
 
 

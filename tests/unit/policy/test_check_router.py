@@ -312,11 +312,11 @@ def test_a_change_of_a_member_runs_no_unit_of_the_router_again() -> None:
     checker = Checker()
     before = policy(**rewrites(forward(to="web2")), groups={"g": {}})
     checker.check(before)
-    remembered = dict(checker._before)
+    remembered = dict(checker.memory.kept)
     moved = policy(endpoints={"pc": PC, "web": {**WEB, "port": "x"}}).endpoints["web"]
     changed = replace(before, endpoints={**before.endpoints, "web": moved})
     checker.check(changed)
-    again = {key for key, value in checker._before.items() if remembered.get(key) is not value}
+    again = {key for key, value in checker.memory.kept.items() if remembered.get(key) is not value}
     assert again == {("network", "dmz"), ("routed", "dmz"), ("realm",), ("members",), ("survey",)}
 
 
@@ -324,10 +324,10 @@ def test_a_change_of_labels_runs_no_unit_again() -> None:
     checker = Checker()
     before = policy(groups={"g": {}})
     checker.check(before)
-    remembered = dict(checker._before)
+    remembered = dict(checker.memory.kept)
     web = replace(before.endpoints["web"], labels=(("app", "web"),))
     checker.check(replace(before, endpoints={**before.endpoints, "web": web}))
     again = replace(before, endpoints={**before.endpoints, "web": web})
     for changed in (again, replace(again, endpoints={**again.endpoints, "web": replace(web, labels=())}), again):
         checker.check(changed)
-        assert all(remembered.get(key) is value for key, value in checker._before.items())
+        assert all(remembered.get(key) is value for key, value in checker.memory.kept.items())

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.mac import Mac
-from controller.policy.cover import NOTHING_COVERED, find_coverers, service_covers
+from controller.policy.cover_peers import NOTHING_COVERED, find_coverers
+from controller.policy.cover_services import service_covers
 from controller.policy.firewall import ANYBODY, Group, IcmpType, Peers, PortRange, Service
 from controller.policy.model import OUTSIDE, Address, Endpoint, Network, Policy, Vlan
 from controller.policy.peers import (

@@ -1,4 +1,4 @@
-"""Whether one rule is about everything that another one is about: peers and services held against each other. PURE.
+"""Whether the peers of one rule mean all that those of another one mean. PURE.
 
 Exact where it says yes. It says no where only several together would cover, and where what is there would have to be
 known better than the policy does.
@@ -6,48 +6,14 @@ known better than the policy does.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from controller.policy.firewall import IcmpType, Peers, PortRange, Service
+from controller.policy.firewall import Peers
 from controller.policy.model import Address, Cidr, Endpoint
 from controller.policy.peers import Block, ResolvedGroup, in_any, unite
 from controller.policy.prefixes import Prefixes
-
-
-def service_covers(wide: Service, narrow: Service) -> bool:
-    """Whether all connections of a service are of another one, too."""
-    if wide.protocol is None:
-        return True
-    return (
-        wide.protocol == narrow.protocol
-        and _ports_cover(wide.ports, narrow.ports)
-        and _ports_cover(wide.source_ports, narrow.source_ports)
-        and _icmp_covers(wide.icmp, narrow.icmp)
-    )
-
-
-def _ports_cover(wide: tuple[PortRange, ...], narrow: tuple[PortRange, ...]) -> bool:
-    """Both as `Service` has them: sorted and apart, so that each range lies in one other, if in any."""
-    if not wide:
-        return True
-    if not narrow or narrow[0].first < wide[0].first:
-        return False
-    nearest = (wide[bisect_right(wide, each.first, key=_first) - 1] for each in narrow)
-    return all(each.last <= outer.last for each, outer in zip(narrow, nearest, strict=True))
-
-
-def _first(ports: PortRange) -> int:
-    return ports.first
-
-
-def _icmp_covers(wide: tuple[IcmpType, ...], narrow: tuple[IcmpType, ...]) -> bool:
-    if not wide:
-        return True
-    return bool(narrow) and all(each in wide or IcmpType(each.type) in wide for each in narrow)
-
 
 COMPARISONS = 300_000
 """How often, in one look, prefixes are held against each other; what would take more is not covered."""
@@ -141,12 +107,12 @@ class _Look:
         self._endpoints_left -= PAIR + len(other.endpoints)
         if self._endpoints_left < 0:
             return False
-        others = other.endpoints - one.endpoints
-        if others and not (one.networks or one.blocks):
+        if not other.endpoints <= one.endpoints and not (
+            (one.networks or one.blocks)
+            and all(wide in self._meaning_endpoint(name) for name in other.endpoints - one.endpoints)
+        ):
             return False
-        return all(wide in self._meaning_endpoint(name) for name in others) and all(
-            self._covers_block(wide, block) for block in other.blocks
-        )
+        return all(self._covers_block(wide, block) for block in other.blocks)
 
     def coverers(self, narrow: int) -> frozenset[int]:
         """All that cover it. Who covers peers is among those that mean each of the parts, however little of a block."""
