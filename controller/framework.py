@@ -53,6 +53,8 @@ RESERVED_FILES = 512
 """For everything that is not an OpenFlow connection, REST clients above all."""
 REST_CLIENTS = 256
 RECEIVE_BYTES = 64 * 1024
+LOOK_AFTER_S = 0.05
+"""So long after a thread computed something the collector looks at what is new."""
 COMPUTING_THREADS = 2
 """How many calls of `in_thread` run at a time. More of them do not compute faster, and keep the loop from its turn."""
 REST_IDLE_S = 120.0
@@ -123,15 +125,21 @@ class GreenLoop:
     """Implements `loop.Loop` with eventlet's green threads."""
 
     def __init__(self) -> None:
-        self._young = process.Young()
+        self._look_is_due = False
 
     def spawn(self, function: Callable[[], None]) -> None:
         hub.spawn(function)
 
     def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         result: T = eventlet.tpool.execute(function, *args, **kwargs)
-        self._young.look()
+        if not self._look_is_due:
+            self._look_is_due = True
+            eventlet.spawn_after(LOOK_AFTER_S, self._look)
         return result
+
+    def _look(self) -> None:
+        self._look_is_due = False
+        process.look_at_what_is_new()
 
     def waiter(self) -> GreenWaiter:
         return GreenWaiter()
