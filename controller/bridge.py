@@ -66,6 +66,8 @@ class Bridge:
         """How often other flows came to be desired."""
         self.forget: frozenset[Connections] = frozenset()
         """What conntrack is to forget, once the flows are as they should be and for a while after."""
+        self.away: dict[str, frozenset[Connections]] = {}
+        """What was translated at an uplink, by its name, whose port is gone."""
         self.announced: frozenset[AtUplink] = frozenset()
         """What was said on the segments of uplinks over this connection."""
         self.punts: Punts | None = None
@@ -113,11 +115,14 @@ class Bridge:
 
         Takes as long as what changes is large: call it in a thread.
         """
-        forget = self.forget
+        forget = self.forget | self._no_longer_away(compiled)
+        missing = compiled.declared_uplinks - compiled.uplinks.keys()
+        away = {name: translated(flows) for name, flows in self.compiled.uplinks.items() if name in missing}
         if forgetting:
             # None of them is there where the bridge was met anew since they were told.
             gone = (self.tally.flows.get(cookie) for cookie in changes.remove)
-            forget |= translated(flow for flow in gone if flow is not None)
+            forget |= translated(flow for flow in gone if flow is not None).difference(*away.values())
+        self.away.update(away)
         self.tally.replace(self.compiled, compiled)
         self.forget = forget - translated(self.tally.flows.values()) if forget else forget
         self.touched.update(flow.cookie for flow in changes.add)
@@ -129,6 +134,13 @@ class Bridge:
         self.seats = seats
         while parts:
             parts.pop()
+
+    def _no_longer_away(self, compiled: Compiled) -> frozenset[Connections]:
+        """What was translated at uplinks whose ports were gone, and are back, or which the policy has no more. Only now
+        it can be told what of it is translated no more: the policy may have changed meanwhile.
+        """
+        over = self.away.keys() - (compiled.declared_uplinks - compiled.uplinks.keys())
+        return frozenset[Connections]().union(*(self.away.pop(name) for name in over))
 
     @property
     def plan_size(self) -> int:

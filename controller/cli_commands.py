@@ -95,7 +95,7 @@ def check(chosen: argparse.Namespace) -> int:
     """The document is examined here; no controller is asked."""
     content, media_type = _policy_body(chosen)
     # Imported here, because reading documents takes longer to import than all other commands take.
-    found = importlib.import_module("controller.policy.examine").examine(content, media_type or None)
+    found = importlib.import_module("controller.examine").examine(content, media_type or None)
     problems: tuple[Problem, ...] = found.problems
     if chosen.json:
         print(json.dumps(asdict(found), indent=2))

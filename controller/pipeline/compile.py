@@ -7,7 +7,7 @@ result at hand, only units whose input changed are made anew. With or without an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
@@ -98,6 +98,16 @@ class Compiled:
                 yield of_class.flows.values()
         for unit in self.others.values():
             yield unit.flows
+
+    @property
+    def uplinks(self) -> Mapping[str, Flows]:
+        """Those of each uplink that is bound here."""
+        return {unit.view.uplink.name: unit.flows for unit in self.others.values() if isinstance(unit.view, UplinkView)}
+
+    @property
+    def declared_uplinks(self) -> Set[str]:
+        """The policy's, wherever they are."""
+        return self.made_of[0].uplinks.keys() if self.made_of is not None else frozenset()
 
     def flows(self) -> Flows:
         """All flows, each once, by table, descending priority, match."""

@@ -784,6 +784,48 @@ def test_a_bridge_with_an_uplink_and_nobody_else_forgets_what_changed_while_it_w
         assert set(switch.forgotten) == {led_away}
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "forgotten"),
+    [
+        (led_to("a"), set()),
+        (led_to("b"), {Connections(DNAT_ZONE, 4, 17, asked=End(0xC6336402, 53), answers_from=End(0x0A000001, 53))}),
+        (
+            led_to("a", address="198.51.100.3"),
+            {
+                Connections(DNAT_ZONE, 4, 17, asked=End(0xC6336402, 53), answers_from=End(0x0A000001, 53)),
+                Connections(SNAT_ZONE, 4, answers_to=End(0xC6336402)),
+            },
+        ),
+    ],
+)
+def test_what_a_policy_gave_up_while_the_port_of_the_uplink_was_gone_is_forgotten_when_it_is_back(
+    store: Store, meanwhile: dict[str, object], forgotten: set[Connections]
+) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        assert reconciler.change(PutPolicy(led_to("a"))).in_force
+        del switch.ports["p9"]
+        reconciler.change_port(switch, 9, None)  # type: ignore[arg-type]
+        # It may be heard of with the change, or before.
+        assert reconciler.change(PutPolicy({**meanwhile, "groups": {"g": {"members": ["a"]}}})).in_force
+        assert switch.forgotten == []
+        switch.ports["p9"] = 8
+        reconciler.change_port(switch, 8, "p9")  # type: ignore[arg-type]
+        until(lambda: reconciler.status().in_force)
+        assert set(switch.forgotten) == forgotten
+
+
+def test_what_was_translated_at_an_uplink_that_is_gone_is_forgotten_with_it(store: Store) -> None:
+    reconciler = make(store)
+    with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        assert reconciler.change(PutPolicy(led_to("a"))).in_force
+        del switch.ports["p9"]
+        reconciler.change_port(switch, 9, None)  # type: ignore[arg-type]
+        until(lambda: reconciler.status().in_force)
+        assert reconciler.change(PutPolicy(document("a", "b"))).in_force
+        assert len(set(switch.forgotten)) == 2
+
+
 def test_a_bridge_that_is_met_anew_while_a_change_is_stored_is_brought_to_it(store: Store) -> None:
     reconciler, first, second = make(store), FakeSwitch(), FakeSwitch()
     append = store.append

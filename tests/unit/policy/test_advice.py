@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from time import process_time
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 
 from controller.control import PutPolicy, Stored
 from controller.errors import Problem
+from controller.examine import examine
+from controller.pipeline import rulebook
 from controller.policy.advice import Adviser, advise
 from controller.policy.check import check
 from controller.policy.edit import apply_change
-from controller.policy.examine import examine
 from controller.policy.load import load
 from controller.policy.model import API_VERSION, EMPTY_POLICY, Policy
 
@@ -223,6 +225,13 @@ def test_examine_goes_from_bytes_to_all_that_can_be_said() -> None:
     assert wrong.problems == (Problem("/rules/0/tier", "there is no tier 'x'", "one of 'default'"),)
     _, stored = apply_change(Stored(0, {}, EMPTY_POLICY), PutPolicy(DOCUMENT))
     assert advise(stored) == ()
+
+
+def test_examine_refuses_rules_that_no_bridge_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps({**DOCUMENT, "rules": [{"name": "a", "action": "drop", "from": "pc"}]}).encode()
+    assert examine(body, None).problems == ()
+    monkeypatch.setattr(rulebook, "FLOWS_MAX", 0)
+    assert [problem.path for problem in examine(body, None).problems] == ["/rules"]
 
 
 def test_a_stateless_rewrite_says_what_it_cannot_do() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from controller.control import PutPolicy, Stored
 from controller.errors import PolicyError, Problem
+from controller.pipeline.rulebook import make_rulebook, require_room
 from controller.policy.advice import advise
 from controller.policy.document import as_written
 from controller.policy.edit import apply_change
@@ -22,10 +23,11 @@ class Examined:
 
 
 def examine(body: bytes, media_type: str | None) -> Examined:
-    """Read, load, check and advise. media_type: as `parse_document` takes it."""
+    """Read, load, check, count what the rules take, and advise. media_type: as `parse_document` takes it."""
     try:
         document = parse_document(body, media_type)
         _, policy = apply_change(Stored(0, {}, EMPTY_POLICY), PutPolicy(document))
+        require_room(make_rulebook(policy))
     except PolicyError as error:
         return Examined(error.problems)
     return Examined((), tuple(as_written(each, document) for each in advise(policy)))
