@@ -149,13 +149,12 @@ class Bridge:
 
     def take_plan(self, installed: set[int]) -> Difference[int, Flow]:
         """desired - installed; only what was touched is compared once the whole has been."""
+        flows, touched, self.touched = self.tally.flows, self.touched, set()
         if self.in_force is None:
-            plan = difference(self.tally.flows, installed)
-        else:
-            desired = {cookie: self.tally.flows[cookie] for cookie in self.touched if cookie in self.tally.flows}
-            plan = difference(desired, self.touched & installed)
-        self.touched = set()
-        return plan
+            return difference(flows, installed)
+        wanted = touched & flows.keys()
+        there = touched & installed
+        return Difference(tuple([flows[cookie] for cookie in wanted - there]), tuple(there - wanted))
 
     def forget_installed(self) -> None:
         """What is on the switch is no longer known, so that it has to be read."""

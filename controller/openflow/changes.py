@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from controller.flow.flow import Flow
 from controller.openflow import requests
-from controller.openflow.encode import encode_add, encode_delete, encode_delete_foreign, shorten
+from controller.openflow.encode import encode_adds, encode_delete, encode_delete_foreign, shorten
 from controller.openflow.pending import Request
 from controller.switch import ForeignFlow
 
@@ -32,9 +32,8 @@ class Changes:
         for foreign in self.foreign:
             yield requests.bundle_add(bundle, xid, encode_delete_foreign(foreign, xid))
             xid += 1
-        for flow in self.add:
-            yield requests.bundle_add(bundle, xid, encode_add(flow, xid))
-            xid += 1
+        for number, message in enumerate(encode_adds(self.add, xid), xid):
+            yield requests.bundle_add(bundle, number, message)
 
     def explain(self, request: Request) -> str:
         """One sentence about the errors that came for these messages."""

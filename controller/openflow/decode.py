@@ -28,8 +28,8 @@ _PORT_STATUS_REASON: Final = 8
 _PORT_STATUS_DESC: Final = 16
 _ERROR: Final = Struct("!HH")
 
-FlowEntry = tuple[int, int, int, bytes]
-"""(cookie, table, priority, the ofp_match with its padding)."""
+FlowEntry = tuple[int, int, int, int]
+"""(cookie, table, priority, where in the reply its ofp_match begins)."""
 
 
 def message_type(message: bytes) -> int:
@@ -58,14 +58,18 @@ def decode_flow_stats(reply: bytes) -> list[FlowEntry]:
     """The flows in one part of an OFPMP_FLOW reply, in the switch's order."""
     found: list[FlowEntry] = []
     offset, end = MULTIPART_BYTES, len(reply)
-    read, size, read_match_length = FLOW_STATS.unpack_from, FLOW_STATS.size, _MATCH_LENGTH.unpack_from
+    read, size = FLOW_STATS.unpack_from, FLOW_STATS.size
     while offset < end:
         length, table, priority, cookie = read(reply, offset)
-        start = offset + size
-        (match_length,) = read_match_length(reply, start)
-        found.append((cookie, table, priority, reply[start : start + (match_length + 7 & ~7)]))
+        found.append((cookie, table, priority, offset + size))
         offset += length
     return found
+
+
+def match_at(reply: bytes, start: int) -> bytes:
+    """The ofp_match that begins there, with its padding."""
+    (length,) = _MATCH_LENGTH.unpack_from(reply, start)
+    return reply[start : start + (length + 7 & ~7)]
 
 
 def decode_counters(reply: bytes) -> Iterator[tuple[int, tuple[int, int]]]:

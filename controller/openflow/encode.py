@@ -7,6 +7,7 @@ CompileError: a flow of ours that is not sendable is our defect.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from struct import error as StructError
 from typing import Final
@@ -68,22 +69,36 @@ def encode_instructions(actions: tuple[Action, ...], goto: int | None) -> bytes:
 
 def encode_add(flow: Flow, xid: int) -> bytes:
     """The flow-mod that adds the flow, or puts it in the place of one with its table, priority and match."""
-    try:
-        rest = encode_match(flow.match) + encode_instructions(flow.actions, flow.goto)
-        head = _ADD.pack(
-            _VERSION_AND_FLOW_MOD,
-            _ADD.size + len(rest),
-            xid,
-            flow.cookie,
-            flow.table,
-            flow.priority,
-            _NO_BUFFER_PORT_GROUP,
-        )
-    except (StructError, OverflowError, IndexError, KeyError) as error:
-        # The flow is named without its text: a value that does not fit its field may have no text either.
-        name = f"flow {flow.cookie:#x} (table {flow.table}, priority {flow.priority}, from {flow.origin or 'nowhere'})"
-        raise CompileError(f"{name} cannot be put into an OpenFlow message: {error}") from error
-    return head + rest
+    return next(encode_adds((flow,), xid))
+
+
+def encode_adds(flows: Iterable[Flow], first_xid: int) -> Iterator[bytes]:
+    """As `encode_add`, with xids from first_xid up. Flows that follow each other most often do the same."""
+    actions: tuple[Action, ...] = ()
+    goto: int | None = None
+    instructions = b""
+    for xid, flow in enumerate(flows, first_xid):
+        try:
+            if flow.actions is not actions or flow.goto != goto:
+                instructions = encode_instructions(flow.actions, flow.goto)
+                actions, goto = flow.actions, flow.goto
+            rest = encode_match(flow.match) + instructions
+            head = _ADD.pack(
+                _VERSION_AND_FLOW_MOD,
+                _ADD.size + len(rest),
+                xid,
+                flow.cookie,
+                flow.table,
+                flow.priority,
+                _NO_BUFFER_PORT_GROUP,
+            )
+        except (StructError, OverflowError, IndexError, KeyError) as error:
+            # The flow is named without its text: a value that does not fit its field may have no text either.
+            place = f"table {flow.table}, priority {flow.priority}, from {flow.origin or 'nowhere'}"
+            raise CompileError(
+                f"flow {flow.cookie:#x} ({place}) cannot be put into an OpenFlow message: {error}"
+            ) from error
+        yield head + rest
 
 
 def encode_delete(cookie: int, xid: int) -> bytes:

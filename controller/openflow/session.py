@@ -35,6 +35,7 @@ from controller.openflow.decode import (
     decode_port_status,
     decode_ports,
     has_more,
+    match_at,
     message_type,
     message_xid,
     multipart_type,
@@ -241,14 +242,16 @@ class Session:
 
         def take(part: bytes) -> bool:
             nonlocal n_learned
-            for cookie, table, priority, match in decode_flow_stats(part):
+            entries = decode_flow_stats(part)
+            cookies.update([cookie for cookie, *_ in entries if owner_of(cookie) == OWNER])
+            for cookie, table, priority, start in entries:
                 owner = owner_of(cookie)
                 if owner == OWNER:
-                    cookies.add(cookie)
-                elif owner == OWNER_LEARNED and (self._learned_tables is None or table in self._learned_tables):
+                    continue
+                if owner == OWNER_LEARNED and (self._learned_tables is None or table in self._learned_tables):
                     n_learned += 1
                 else:
-                    foreign.append(ForeignFlow(table, priority, cookie, match))
+                    foreign.append(ForeignFlow(table, priority, cookie, match_at(part, start)))
             if len(cookies) + len(foreign) + n_learned > MOST_FLOWS:
                 raise SwitchError(f"it says that it has more than {MOST_FLOWS} flows")
             return not has_more(part)
