@@ -1,27 +1,29 @@
 """What is desired of every bridge and host: the policy, where its endpoints are, and all that comes of both. State.
 
 A draft is computed from what is there, and is in effect once it is put in effect. All of it computes for long: call it
-in a thread, one call at a time. No I/O.
+in a thread, one call at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 
 from controller.bridge import Bridge
 from controller.carriers import NO_CARRIERS, find_carriers
 from controller.control import SHOWN, Change, Document, Stored
 from controller.diff import Difference
-from controller.errors import Problem
+from controller.errors import PolicyError, Problem, StoreError
+from controller.flow.connections import Connections
 from controller.flow.flow import Flow
 from controller.host_plan import plan_hosts
 from controller.hosts import HostDatabases
 from controller.inventory import NO_STRANGERS, Bindings, bind, find_strangers, labels_of
 from controller.mtu import underlay_mtus
-from controller.pipeline.compile import Compiled, compile_bridge
-from controller.pipeline.ranks import Ranks
+from controller.pipeline.compile import NOTHING, Compiled, compile_bridge
 from controller.pipeline.rule_view import RuleViews
 from controller.pipeline.rulebook import Rulebook, make_rulebook, require_room
+from controller.pipeline.translated import translated
 from controller.plan_report import Draft
 from controller.policy.advice import Adviser
 from controller.policy.check import Checker
@@ -29,6 +31,7 @@ from controller.policy.document import as_written
 from controller.policy.edit import apply_change
 from controller.policy.load import load
 from controller.policy.model import Dpid, Policy
+from controller.revisions import Revisions
 
 
 class Desired:
@@ -39,14 +42,13 @@ class Desired:
 
     def __init__(
         self,
-        revision: tuple[int, Document],
-        ranks: Ranks,
+        revisions: Revisions,
         bridges: Mapping[Dpid, Bridge],
         databases: HostDatabases,
         now: Callable[[], float],
     ) -> None:
-        """Raises PolicyError where the stored policy cannot be read: then nothing may be touched."""
-        number, document = revision
+        """Raises StoreError and PolicyError where the stored policy cannot be read: then nothing may be touched."""
+        number, document = revisions.latest()
         policy = load(document)
         self._checker = Checker()
         self._checker.check(policy)
@@ -56,7 +58,8 @@ class Desired:
         self._now = now
         self._strangers = NO_STRANGERS
         self._carriers = NO_CARRIERS
-        self._book = make_rulebook(policy, Rulebook(rules=RuleViews(ranks=ranks)))
+        self._book = make_rulebook(policy, Rulebook(rules=RuleViews(ranks=revisions.ranks())))
+        self._revisions = revisions
         self.stored = Stored(number, document, policy)
         self.bindings = Bindings()
         self.hosts = plan_hosts(policy, self.bindings, ())
@@ -80,10 +83,24 @@ class Desired:
         self.bindings, self._carriers, self._book, self.hosts = draft.bindings, draft.carriers, draft.book, draft.hosts
         for dpid, compiled in draft.compiled.items():
             if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
+                if bridge.compiled is NOTHING and draft.bindings.uplinks[dpid]:
+                    bridge.forget |= self._given_up_last(draft.bindings.uplinks[dpid])
                 seats, changes = draft.bindings.seats[dpid], draft.differences[dpid]
                 bridge.replace(seats, compiled, changes, forgetting=revision is not None)
         if revision is not None:
             self.stored = Stored(revision, draft.document, draft.policy)
+
+    def _given_up_last(self, uplinks: Mapping[str, int]) -> frozenset[Connections]:
+        """What the revision before the stored one translated at these uplinks. A controller that went down right after
+        that was stored may not have had a bridge forget what it translates no more; `Bridge.replace` keeps the rest.
+        """
+        try:
+            policy = load(self._revisions.read(max(self.stored.revision - 1, 0)))
+        except (PolicyError, StoreError):
+            return frozenset()  # of an older version, say; it was not right before this one then
+        known = {name: port for name, port in uplinks.items() if name in policy.uplinks}
+        compiled = compile_bridge(policy, {}, uplinks=known)
+        return translated(chain.from_iterable(compiled.uplinks.values()))
 
     def read_host_facts(self) -> object:
         """What binding depends on of all that databases show: equal values mean that nothing needs to be done again."""

@@ -78,7 +78,7 @@ class Reconciler:
         self._lock = loop.lock()
         self._advice_lock = loop.lock()
         self._bridges: dict[Dpid, Bridge] = {}
-        self._desired = Desired(revisions.latest(), revisions.ranks(), self._bridges, databases, loop.now)
+        self._desired = Desired(revisions, self._bridges, databases, loop.now)
         self._wanted: tuple[WantedHost, ...] = self._desired.hosts.hosts
         self._port_news = News()
         """Of ports and labels; the bindings are made of what is taken into account."""

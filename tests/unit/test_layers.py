@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "examine": {"control", "errors", "pipeline", "policy"},
     "desired": {
         "bridge", "carriers", "control", "diff", "errors", "flow", "host_plan", "hosts", "inventory", "mtu", "pipeline",
-        "plan_report", "policy",
+        "plan_report", "policy", "revisions",
     },
     "reconcile": {
         "announcing", "binding_view", "bridge", "control", "desired", "directory", "errors", "flow", "forgetting",

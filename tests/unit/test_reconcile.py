@@ -815,6 +815,22 @@ def test_what_a_policy_gave_up_while_the_port_of_the_uplink_was_gone_is_forgotte
         assert set(switch.forgotten) == forgotten
 
 
+def test_a_controller_that_starts_has_forgotten_what_the_last_change_gave_up(store: Store) -> None:
+    """The one before may have gone down when the change was stored, even in force, and nothing was forgotten yet."""
+    before = make(store)
+    for policy in (led_to("a"), led_to("b")):
+        before.change(PutPolicy(policy))
+    led_away = Connections(DNAT_ZONE, 4, 17, asked=End(0xC6336402, 53), answers_from=End(0x0A000001, 53))
+    after = make(store)
+    with connected(after, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        assert set(switch.forgotten) == {led_away}
+        time.sleep(sum(AGAIN_AFTER_S) * 2)
+        switch.forgotten.clear()
+        assert after.change(PutPolicy({**led_to("b"), "groups": {"g": {"members": ["a"]}}})).in_force
+    with connected(make(store), FakeSwitch(p1=1, p2=2, p9=9)) as switch:
+        assert switch.forgotten == []
+
+
 def test_what_was_translated_at_an_uplink_that_is_gone_is_forgotten_with_it(store: Store) -> None:
     reconciler = make(store)
     with connected(reconciler, FakeSwitch(p1=1, p2=2, p9=9)) as switch:
