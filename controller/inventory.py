@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from controller.flow.fields import LOCAL_PORT
 from controller.hosts import DatabaseSeen, HostSeen, PortSeen
-from controller.policy.model import Dpid, Host, Policy, of_attached_mac, of_iface_id
+from controller.policy.model import Dpid, Endpoint, Host, Policy, Uplink, of_attached_mac, of_iface_id
 from controller.tunnels import tunnel_port
 
 MAX_OFPORT = 0xFF00
@@ -47,13 +47,19 @@ def _is_seat(ofport: int) -> bool:
     return ofport < MAX_OFPORT or ofport == LOCAL_PORT
 
 
+MadeOf = tuple[Mapping[str, Endpoint], Mapping[str, Host], Mapping[str, Uplink], tuple[BridgePorts, ...]]
+BOUND_SINGLY = 32
+"""So many endpoints that are others than before are bound by themselves, where the ports are the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bindings:
     """Where every endpoint and every uplink is.
 
     seats: dpid -> endpoint name -> ofport. home: endpoint -> its dpid. uplinks: dpid -> uplink name -> ofport.
     rivals: endpoint -> other bridges that show a port of its name; they get nothing. hosts: which bridge is which host.
-    made_of: endpoints, hosts and uplinks of the policy, and the bridges.
+    contested: somebody has no port because another one has it. made_of: endpoints, hosts and uplinks of the policy, and
+    the bridges.
     """
 
     seats: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
@@ -61,7 +67,8 @@ class Bindings:
     rivals: Mapping[str, tuple[Dpid, ...]] = field(default_factory=dict)
     hosts: Mapping[Dpid, str] = field(default_factory=dict)
     uplinks: Mapping[Dpid, Mapping[str, int]] = field(default_factory=dict)
-    made_of: tuple[object, ...] = field(default=(), compare=False)
+    contested: bool = field(default=False, compare=False)
+    made_of: MadeOf | None = field(default=None, compare=False)
 
 
 def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> Bindings:
@@ -72,10 +79,13 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     of the same name takes nothing away. Among several new ones the first in `bridges` wins.
     """
     made_of = (policy.endpoints, policy.hosts, policy.uplinks, tuple(bridges))
-    if made_of == before.made_of:
+    if made_of == before.made_of and not (before.contested and [*policy.endpoints] != [*before.made_of[0]]):
         return before
-    known = {bridge.dpid: bridge for bridge in bridges}
     on = _bridges_of(policy, bridges)
+    few = _bind_few(made_of, on, before)
+    if few is not None:
+        return few
+    known = {bridge.dpid: bridge for bridge in bridges}
     bridges_on = {name: [known[dpid] for dpid in dpids] for name, dpids in on.items()}
     hosts_named = chain(
         (endpoint.host for endpoint in policy.endpoints.values()), (uplink.host for uplink in policy.uplinks.values())
@@ -93,10 +103,14 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
             return showing.get(place, [])
         return [(bridge.dpid, seat) for bridge in bridges_on[host] if (seat := bridge.ofport(place)) is not None]
 
+    contested = False
+
     def take(dpid: Dpid, seat: int) -> bool:
         """Whether nobody had the port: it has one user, also where several know it by different labels."""
+        nonlocal contested
         free = seat not in taken[dpid]
         taken[dpid].add(seat)
+        contested = contested or not free
         return free
 
     at_uplink = {name: dpid for dpid, names in before.uplinks.items() for name in names}
@@ -126,8 +140,37 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
         rivals,
         hosts,
         {dpid: _kept(here, before.uplinks.get(dpid)) for dpid, here in uplinks.items()},
+        contested,
         made_of,
     )
+
+
+def _bind_few(made_of: MadeOf, on: Mapping[str, list[Dpid]], before: Bindings) -> Bindings | None:
+    """As `bind`, where ports are as before, a few endpoints are not, and each port is wanted by one; else None."""
+    if before.made_of is None or before.contested or before.rivals or made_of[1:] != before.made_of[1:]:
+        return None
+    endpoints, old, bridges = made_of[0], before.made_of[0], made_of[3]
+    changed = [endpoint for name, endpoint in endpoints.items() if old.get(name) is not endpoint]
+    gone = [name for name in old if name not in endpoints] if len(endpoints) - len(changed) < len(old) else []
+    if len(changed) + len(gone) > BOUND_SINGLY:
+        return None
+    home, seats = dict(before.home), dict(before.seats)
+    for name in (*gone, *(endpoint.name for endpoint in changed)):
+        if (dpid := home.pop(name, None)) is not None:
+            seats[dpid] = {one: seat for one, seat in seats[dpid].items() if one != name}
+    for endpoint in changed:
+        wanted = None if endpoint.host is None else on[endpoint.host]
+        shown = ((b.dpid, b.ofport(endpoint.place)) for b in bridges if wanted is None or b.dpid in wanted)
+        candidates = [(dpid, seat) for dpid, seat in shown if seat is not None]
+        if not candidates:
+            continue
+        dpid, seat = candidates[0]
+        if len(candidates) > 1 or seat in seats[dpid].values() or seat in before.uplinks[dpid].values():
+            return None
+        home[endpoint.name] = dpid
+        seats[dpid] = {**seats[dpid], endpoint.name: seat}
+    kept = {dpid: _kept(here, before.seats.get(dpid)) for dpid, here in seats.items()}
+    return Bindings(kept, home, {}, before.hosts, before.uplinks, False, made_of)
 
 
 def routing_bridges(policy: Policy, bindings: Bindings) -> frozenset[Dpid]:

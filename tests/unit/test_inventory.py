@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
+import pytest
+
 from controller.inventory import Bindings, BridgePorts, bind
 from controller.mac import Mac
-from controller.policy.model import Dpid, Endpoint, Host, Network, Policy, Vlan
+from controller.policy.model import Dpid, Endpoint, Host, Network, Policy, Uplink, Vlan
 
 NETWORKS = {"n": Network("n", vlan=Vlan(1))}
 WEB = Endpoint("web", ("n",), "web0", mac=Mac(0x020000000001))
@@ -63,3 +68,30 @@ def test_host_by_dpid_and_by_bridge_name_decides_among_bridges() -> None:
         found = bind(policy, [bridge(1, web0=3), bridge(2, web0=7)], Bindings())
         assert found.home == {"web": 2}
         assert found.rivals == {}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_bound_one_after_the_other_endpoints_are_where_they_are_if_all_are_bound_at_once(seed: int) -> None:
+    """Also where several want one port, an uplink has it, or several bridges show it."""
+    pick = random.Random(seed)
+    hosts = {"h1": Host("h1", dpid=Dpid(1)), "h2": Host("h2", bridge="br2")}
+    uplinks = {"wan": Uplink("wan", "p0", ())}
+    n_ports = pick.choice([4, 12, 30])
+    endpoints: dict[str, Endpoint] = {}
+    bridges = [bridge(1), bridge(2), bridge(3)]
+    before = Bindings()
+    for _ in range(60):
+        if pick.random() < 0.2:
+            n = pick.randrange(3)
+            shown = {f"p{i}": i + 1 for i in range(n_ports) if i % 3 == n or pick.random() < 0.05}
+            bridges[n] = bridge(n + 1, pick.random() < 0.8, **shown)
+        for _ in range(pick.choice([1, 1, 2, 40])):
+            name = f"e{pick.randrange(n_ports)}"
+            place = name.replace("e", "p") if pick.random() < 0.8 else f"p{pick.randrange(n_ports)}"
+            endpoints = {each: endpoint for each, endpoint in endpoints.items() if each != name}
+            if pick.random() < 0.7:
+                endpoints[name] = Endpoint(name, ("n",), place, host=pick.choice([None, None, "h1", "h2"]))
+        policy = Policy(NETWORKS, endpoints, hosts, uplinks=uplinks if pick.random() < 0.9 else {})
+        found = bind(policy, bridges, before)
+        assert found == bind(policy, bridges, replace(before, made_of=None))
+        before = found
