@@ -152,9 +152,9 @@ class Bridge:
         flows, touched, self.touched = self.tally.flows, self.touched, set()
         if self.in_force is None:
             return difference(flows, installed)
-        wanted = touched & flows.keys()
-        there = touched & installed
-        return Difference(tuple([flows[cookie] for cookie in wanted - there]), tuple(there - wanted))
+        # Not as operations on whole sets: each is one step of the interpreter, which no thread interrupts.
+        add = [flow for c in touched if c not in installed and (flow := flows.get(c)) is not None]
+        return Difference(tuple(add), tuple([c for c in touched if c in installed and c not in flows]))
 
     def forget_installed(self) -> None:
         """What is on the switch is no longer known, so that it has to be read."""
