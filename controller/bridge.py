@@ -9,14 +9,13 @@ from controller.announcing import AtUplink
 from controller.bridge_settings import BridgeSettings, judge_settings
 from controller.control import BridgeOutcome, BridgeStatus
 from controller.diff import Difference, difference
-from controller.flow.connections import Connections
 from controller.flow.fields import LOCAL_PORT
 from controller.flow.flow import Flow
+from controller.given_up import GivenUp
 from controller.inventory import BridgePorts
 from controller.loop import Waiter
 from controller.pipeline.compile import NOTHING, Compiled
 from controller.pipeline.tally import Tally
-from controller.pipeline.translated import translated
 from controller.pipeline.view import ABLE, BridgeView
 from controller.policy.model import Dpid
 from controller.punts import Punts
@@ -43,7 +42,8 @@ class Bridge:
         self.switch: Switch | None = None
         self.wake = wake
         self.ports: dict[str, int] = {}
-        self.port_events: deque[tuple[int, str | None]] = deque()
+        self.port_events: deque[tuple[int, str | None] | Mapping[str, int]] = deque()
+        """What was heard and is not in `ports` yet: a port has that name now, or is gone; or all that there are."""
         self.gone_at_s = 0.0
         self.seats: Mapping[str, int] = {}
         self.view = ABLE
@@ -64,10 +64,7 @@ class Bridge:
         self.settled: list[Waiter] = []
         self.generation = 0
         """How often other flows came to be desired."""
-        self.forget: frozenset[Connections] = frozenset()
-        """What conntrack is to forget, once the flows are as they should be and for a while after."""
-        self.away: dict[str, frozenset[Connections]] = {}
-        """What was translated at an uplink, by its name, whose port is gone."""
+        self.given_up = GivenUp()
         self.announced: frozenset[AtUplink] = frozenset()
         """What was said on the segments of uplinks over this connection."""
         self.punts: Punts | None = None
@@ -82,11 +79,14 @@ class Bridge:
         if self.port_events:
             names = {ofport: name for name, ofport in self.ports.items()}
             while self.port_events:  # one by one: the loop may add to them at any time
-                ofport, name = self.port_events.popleft()
-                if name is None:
-                    names.pop(ofport, None)
-                else:
-                    names[ofport] = name
+                match self.port_events.popleft():
+                    case int(ofport), None:
+                        names.pop(ofport, None)
+                    case int(ofport), str(name):
+                        names[ofport] = name
+                    case ports:
+                        assert isinstance(ports, Mapping)
+                        names = {ofport: name for name, ofport in ports.items()}
             self.ports = {name: ofport for ofport, name in names.items()}
         present = self.connected or now_s - self.gone_at_s < HOME_KEPT_S
         return BridgePorts(self.dpid, self.name, self.ports, present, labels, strangers)
@@ -103,8 +103,7 @@ class Bridge:
 
     def see_ports(self, ports: Mapping[str, int]) -> None:
         """Every port there is; the bridge has the name of its local port."""
-        self.port_events.clear()
-        self.ports = dict(ports)
+        self.port_events.append(dict(ports))
         self.name = next((name for name, ofport in ports.items() if ofport == LOCAL_PORT), self.name)
 
     def replace(
@@ -115,16 +114,11 @@ class Bridge:
 
         Takes as long as what changes is large: call it in a thread.
         """
-        forget = self.forget | self._no_longer_away(compiled)
-        missing = compiled.declared_uplinks - compiled.uplinks.keys()
-        away = {name: translated(flows) for name, flows in self.compiled.uplinks.items() if name in missing}
-        if forgetting:
-            # None of them is there where the bridge was met anew since they were told.
-            gone = (self.tally.flows.get(cookie) for cookie in changes.remove)
-            forget |= translated(flow for flow in gone if flow is not None).difference(*away.values())
-        self.away.update(away)
+        # None of them is there where the bridge was met anew since they were told.
+        found = (self.tally.flows.get(cookie) for cookie in changes.remove)
+        gone = [flow for flow in found if flow is not None]
         self.tally.replace(self.compiled, compiled)
-        self.forget = forget - translated(self.tally.flows.values()) if forget else forget
+        self.given_up.note(self.compiled, compiled, gone, self.tally.flows.values(), changed=forgetting)
         self.touched.update(flow.cookie for flow in changes.add)
         self.touched.update(changes.remove)
         # Freed one after the other: freeing all at once is one step of the interpreter, which no thread interrupts.
@@ -134,13 +128,6 @@ class Bridge:
         self.seats = seats
         while parts:
             parts.pop()
-
-    def _no_longer_away(self, compiled: Compiled) -> frozenset[Connections]:
-        """What was translated at uplinks whose ports were gone, and are back, or which the policy has no more. Only now
-        it can be told what of it is translated no more: the policy may have changed meanwhile.
-        """
-        over = self.away.keys() - (compiled.declared_uplinks - compiled.uplinks.keys())
-        return frozenset[Connections]().union(*(self.away.pop(name) for name in over))
 
     @property
     def plan_size(self) -> int:
@@ -183,7 +170,7 @@ class Bridge:
 
     def pass_over(self, before: int, revision: int) -> bool:
         """Whether a new revision changes nothing here: then it is in force at once, if the one before it was."""
-        if self.busy or self.touched or self.installed is None or self.in_force != before:
+        if self.busy or self.touched or self.given_up.connections or self.installed is None or self.in_force != before:
             return False
         self.attempted = self.in_force = revision
         self.last_change = (0, 0)

@@ -165,7 +165,7 @@ def _carriers(presence: Presence, site: Site, before: tuple[Carrier, ...]) -> tu
     in_tunnels: dict[int, list[Endpoint]] = {}
     uplink_ports: set[int | None] = set()
     for dpid, host, members in presence.at:
-        if host is site.host:
+        if host.name == site.host.name:
             continue  # itself, or another bridge that goes by the same name
         if trunk_carries(site.host, host, network):
             on_trunk += members

@@ -7,6 +7,8 @@ in a thread, one call at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 from controller.bridge import Bridge
@@ -16,11 +18,11 @@ from controller.diff import Difference
 from controller.errors import PolicyError, Problem, StoreError
 from controller.flow.connections import Connections
 from controller.flow.flow import Flow
-from controller.host_plan import plan_hosts
+from controller.host_plan import HostPlan, plan_hosts
 from controller.hosts import HostDatabases
 from controller.inventory import NO_STRANGERS, Bindings, bind, find_strangers, labels_of
 from controller.mtu import underlay_mtus
-from controller.pipeline.compile import NOTHING, Compiled, compile_bridge
+from controller.pipeline.compile import Compiled, compile_bridge
 from controller.pipeline.rule_view import RuleViews
 from controller.pipeline.rulebook import Rulebook, make_rulebook, require_room
 from controller.pipeline.translated import translated
@@ -30,12 +32,21 @@ from controller.policy.check import Checker
 from controller.policy.document import as_written
 from controller.policy.edit import apply_change
 from controller.policy.load import load
-from controller.policy.model import Dpid, Policy
+from controller.policy.model import EMPTY_POLICY, Dpid, Policy
 from controller.revisions import Revisions
 
 
+@dataclass(frozen=True, slots=True)
+class InEffect:
+    """stored: the revision. bindings, hosts: what was made of it, and of what is observed."""
+
+    stored: Stored
+    bindings: Bindings
+    hosts: HostPlan
+
+
 class Desired:
-    """stored: the revision in effect. bindings, carriers, hosts: what was made of it and of the ports observed.
+    """in_effect: what others may look at, at any time: a new one takes its place as a whole.
 
     bridges: all that are known, of which each keeps its own flows.
     """
@@ -60,9 +71,13 @@ class Desired:
         self._carriers = NO_CARRIERS
         self._book = make_rulebook(policy, Rulebook(rules=RuleViews(ranks=revisions.ranks())))
         self._revisions = revisions
-        self.stored = Stored(number, document, policy)
-        self.bindings = Bindings()
-        self.hosts = plan_hosts(policy, self.bindings, ())
+        self._first = number
+        stored, nowhere = Stored(number, document, policy), Bindings()
+        self.in_effect = InEffect(stored, nowhere, plan_hosts(policy, nowhere, ()))
+
+    @property
+    def stored(self) -> Stored:
+        return self.in_effect.stored
 
     def draft(self, change: Change) -> Draft:
         """What a change would make of everything. Raises PolicyError, NoSuchObject and CompileError."""
@@ -80,27 +95,31 @@ class Desired:
 
     def put_in_effect(self, draft: Draft, revision: int | None = None) -> None:
         """revision: what a draft of another policy was stored as: what that one translates no more is forgotten."""
-        self.bindings, self._carriers, self._book, self.hosts = draft.bindings, draft.carriers, draft.book, draft.hosts
         for dpid, compiled in draft.compiled.items():
             if bridge := self._bridges.get(dpid):  # one that carries nobody may have been forgotten meanwhile
-                if bridge.compiled is NOTHING and draft.bindings.uplinks[dpid]:
-                    bridge.forget |= self._given_up_last(draft.bindings.uplinks[dpid])
+                if bridge.ports and not bridge.given_up.looked_back:
+                    bridge.given_up.look_back(self._translated_last(bridge.ports))
                 seats, changes = draft.bindings.seats[dpid], draft.differences[dpid]
                 bridge.replace(seats, compiled, changes, forgetting=revision is not None)
-        if revision is not None:
-            self.stored = Stored(revision, draft.document, draft.policy)
+        self._carriers, self._book = draft.carriers, draft.book
+        stored = self.stored if revision is None else Stored(revision, draft.document, draft.policy)
+        self.in_effect = InEffect(stored, draft.bindings, draft.hosts)
 
-    def _given_up_last(self, uplinks: Mapping[str, int]) -> frozenset[Connections]:
-        """What the revision before the stored one translated at these uplinks. A controller that went down right after
-        that was stored may not have had a bridge forget what it translates no more; `Bridge.replace` keeps the rest.
+    def _translated_last(self, ports: Mapping[str, int]) -> frozenset[Connections]:
+        """What the revision before the one that there was at the start translated at uplinks on these ports. Who was
+        there before may have gone down when that one was stored, and nothing was forgotten yet.
         """
-        try:
-            policy = load(self._revisions.read(max(self.stored.revision - 1, 0)))
-        except (PolicyError, StoreError):
-            return frozenset()  # of an older version, say; it was not right before this one then
-        known = {name: port for name, port in uplinks.items() if name in policy.uplinks}
-        compiled = compile_bridge(policy, {}, uplinks=known)
+        uplinks = {uplink.name: ports[uplink.port] for uplink in self._last.uplinks.values() if uplink.port in ports}
+        compiled = compile_bridge(self._last, {}, uplinks=uplinks)
         return translated(chain.from_iterable(compiled.uplinks.values()))
+
+    @cached_property
+    def _last(self) -> Policy:
+        try:
+            document = self._revisions.read(max(self._first - 1, 0))
+            return load(document) if document.get("uplinks") else EMPTY_POLICY
+        except (PolicyError, StoreError):
+            return EMPTY_POLICY  # of an older version, say; it was not right before this one then
 
     def read_host_facts(self) -> object:
         """What binding depends on of all that databases show: equal values mean that nothing needs to be done again."""
@@ -119,7 +138,7 @@ class Desired:
             bridge.observe(now_s, labels.get(dpid, {}), strangers.get(dpid, frozenset()))
             for dpid, bridge in bridges.items()
         ]
-        bindings = bind(policy, observed, self.bindings)
+        bindings = bind(policy, observed, self.in_effect.bindings)
         carriers = find_carriers(policy, observed, bindings, self._carriers)
         book = self._book
         if policy is not self.stored.policy:
@@ -138,5 +157,5 @@ class Desired:
                 uplinks=bindings.uplinks[dpid],
             )
             differences[dpid] = bridge.tally.difference(bridge.compiled, compiled[dpid])
-        hosts = plan_hosts(policy, bindings, tuple(seen.values()), self.hosts)
+        hosts = plan_hosts(policy, bindings, tuple(seen.values()), self.in_effect.hosts)
         return Draft(document, policy, bindings, carriers, book, compiled, differences, hosts)

@@ -26,7 +26,7 @@ def forget(loop: Loop, lock: AbstractContextManager[object], bridge: Bridge, swi
 
     lock: guards what is desired of the bridge.
     """
-    connections = bridge.forget
+    connections = bridge.given_up.connections
     if connections:
         switch.forget(connections)
         loop.spawn(lambda: _again(loop, lock, (bridge, switch), connections))
@@ -39,11 +39,11 @@ def _again(
     for wait_s in AGAIN_AFTER_S:
         loop.waiter().wait(wait_s)
         try:
-            switch.forget(connections & bridge.forget)
+            switch.forget(connections & bridge.given_up.connections)
         except SwitchError as error:
             LOG.info("not forgotten yet dpid=%016x error=%s", bridge.dpid, error)  # the next connection begins with it
             return
     with lock:
         # Else they may be to be forgotten once more, with what is under way.
         if bridge.in_force is not None and not (bridge.touched or bridge.busy):
-            bridge.forget -= connections
+            bridge.given_up.connections -= connections

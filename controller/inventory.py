@@ -79,7 +79,7 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     of the same name takes nothing away. Among several new ones the first in `bridges` wins.
     """
     made_of = (policy.endpoints, policy.hosts, policy.uplinks, tuple(bridges))
-    if made_of == before.made_of and not (before.contested and [*policy.endpoints] != [*before.made_of[0]]):
+    if made_of == before.made_of and _in_order(made_of) == _in_order(before.made_of):
         return before
     on = _bridges_of(policy, bridges)
     few = _bind_few(made_of, on, before)
@@ -145,9 +145,17 @@ def bind(policy: Policy, bridges: Collection[BridgePorts], before: Bindings) -> 
     )
 
 
+def _in_order(made_of: MadeOf) -> tuple[list[str], ...]:
+    """The names of endpoints, hosts and uplinks: of two that want one thing the first gets it."""
+    endpoints, hosts, uplinks, _ = made_of
+    return [*endpoints], [*hosts], [*uplinks]
+
+
 def _bind_few(made_of: MadeOf, on: Mapping[str, list[Dpid]], before: Bindings) -> Bindings | None:
     """As `bind`, where ports are as before, a few endpoints are not, and each port is wanted by one; else None."""
     if before.made_of is None or before.contested or before.rivals or made_of[1:] != before.made_of[1:]:
+        return None
+    if _in_order(made_of)[1:] != _in_order(before.made_of)[1:]:
         return None
     endpoints, old, bridges = made_of[0], before.made_of[0], made_of[3]
     changed = [endpoint for name, endpoint in endpoints.items() if old.get(name) is not endpoint]

@@ -79,7 +79,7 @@ class Reconciler:
         self._advice_lock = loop.lock()
         self._bridges: dict[Dpid, Bridge] = {}
         self._desired = Desired(revisions, self._bridges, databases, loop.now)
-        self._wanted: tuple[WantedHost, ...] = self._desired.hosts.hosts
+        self._wanted: tuple[WantedHost, ...] = self._desired.in_effect.hosts.hosts
         self._port_news = News()
         """Of ports and labels; the bindings are made of what is taken into account."""
         self._refused: list[str] = []
@@ -180,7 +180,7 @@ class Reconciler:
                 self._loop.in_thread(self._store, change, draft)
                 self._want()
                 LOG.info("policy stored revision=%d", self._desired.stored.revision)
-            revision, plan = self._desired.stored.revision, self._desired.hosts
+            revision, plan = self._desired.stored.revision, self._desired.in_effect.hosts
             for bridge in self._bridges.values():
                 if bridge.connected and not (changed and bridge.pass_over(stored.revision, revision)):
                     bridge.wake.set()
@@ -197,28 +197,26 @@ class Reconciler:
             draft = self._loop.in_thread(self._desired.draft, change)
             names = {dpid: bridge.name for dpid, bridge in self._bridges.items()}
             flows = {dpid: bridge.tally.flows for dpid, bridge in self._bridges.items()}
-            hosts = planned_hosts(self._desired.hosts, draft.hosts)
+            hosts = planned_hosts(self._desired.in_effect.hosts, draft.hosts)
             draft = replace(draft, warnings=self._advise(draft))
             return self._loop.in_thread(report_plan, stored, draft, Standing(names, flows, hosts))
 
     def status(self) -> Status:
-        stored, settings, seen = self._desired.stored, self._databases.settings(), self._databases.seen()
+        now, settings, seen = self._desired.in_effect, self._databases.settings(), self._databases.seen()
+        revision, here, refused = now.stored.revision, self.connected(), tuple(self._refused)
         bridges = tuple(bridge.status(settings.get(dpid)) for dpid, bridge in sorted(self._bridges.items()))
-        in_force = all(b.in_force == stored.revision for b in bridges if b.connected) and not self._port_news.pending
-        refused = tuple(self._refused)
-        bindings, plan, here = self._desired.bindings, self._desired.hosts, self.connected()
-        hosts = self._loop.in_thread(status_of_hosts, stored.policy, bindings, plan, seen, here)
-        return Status(stored.revision, in_force and all(h.in_force for h in hosts), bridges, hosts, refused)
+        in_force = all(b.in_force == revision for b in bridges if b.connected) and not self._port_news.pending
+        hosts = self._loop.in_thread(status_of_hosts, now.stored.policy, now.bindings, now.hosts, seen, here)
+        return Status(revision, in_force and all(h.in_force for h in hosts), bridges, hosts, refused)
 
     def bindings(self) -> list[Binding]:
-        names = {dpid: bridge.name for dpid, bridge in self._bridges.items()}
-        policy, bindings = self._desired.stored.policy, self._desired.bindings
-        return self._loop.in_thread(view_bindings, policy, bindings, names)
+        names, now = {dpid: bridge.name for dpid, bridge in self._bridges.items()}, self._desired.in_effect
+        return self._loop.in_thread(view_bindings, now.stored.policy, now.bindings, names)
 
     def hosts(self) -> list[HostView]:
         bridges = {dpid: bridge.name for dpid, bridge in self._bridges.items() if bridge.connected}
-        policy, bindings, plan = self._desired.stored.policy, self._desired.bindings, self._desired.hosts
-        return self._loop.in_thread(view_hosts, policy, bindings, plan, self._databases.seen(), bridges)
+        now, seen = self._desired.in_effect, self._databases.seen()
+        return self._loop.in_thread(view_hosts, now.stored.policy, now.bindings, now.hosts, seen, bridges)
 
     def flows(self, dpid: str | None = None, origin: str | None = None, stage: str | None = None) -> Iterator[FlowView]:
         for number, bridge in sorted(self._bridges.items()):
@@ -257,7 +255,7 @@ class Reconciler:
         policy = self._desired.stored.policy
         if self._directory.policy is not policy:
             self._directory = Directory(policy)
-        uplinks = self._desired.bindings.uplinks.get(bridge.dpid, {})
+        uplinks = self._desired.in_effect.bindings.uplinks.get(bridge.dpid, {})
         return PuntView(bridge.dpid, bridge.name, self._directory, uplinks, TABLES)
 
     def _wake_all(self) -> None:
@@ -271,10 +269,10 @@ class Reconciler:
                 bridge.wake.set()
 
     def _forget(self, bridge: Bridge) -> None:
-        """A bridge that is gone and carries nobody, nor an uplink, is not remembered: strangers may come with any
-        number of dpids.
+        """A bridge that is gone and carries nobody, nor an uplink, now or before, is not remembered: strangers may come
+        with any number of dpids.
         """
-        if not bridge.seats and not self._desired.bindings.uplinks.get(bridge.dpid):
+        if not bridge.seats and not bridge.given_up and not self._desired.in_effect.bindings.uplinks.get(bridge.dpid):
             del self._bridges[bridge.dpid]
 
     # Desired: under the lock
@@ -320,7 +318,7 @@ class Reconciler:
 
     def _want(self) -> None:
         """Tell the databases what their hosts are to have, where that is something else now."""
-        hosts = self._desired.hosts.hosts
+        hosts = self._desired.in_effect.hosts.hosts
         if hosts != self._wanted:
             self._wanted = hosts
             self._databases.want(hosts)

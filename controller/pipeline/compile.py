@@ -7,7 +7,7 @@ result at hand, only units whose input changed are made anew. With or without an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
@@ -32,7 +32,7 @@ from controller.pipeline.segment import (
     shared_member,
 )
 from controller.pipeline.view import ABLE, BridgeView, SharedMember, SharedView
-from controller.policy.model import Policy
+from controller.policy.model import Policy, Uplink
 
 View = RealmView | UplinkView
 NO_UPLINKS: Mapping[str, int] = MappingProxyType({})
@@ -105,9 +105,9 @@ class Compiled:
         return {unit.view.uplink.name: unit.flows for unit in self.others.values() if isinstance(unit.view, UplinkView)}
 
     @property
-    def declared_uplinks(self) -> Set[str]:
+    def declared_uplinks(self) -> Mapping[str, Uplink]:
         """The policy's, wherever they are."""
-        return self.made_of[0].uplinks.keys() if self.made_of is not None else frozenset()
+        return self.made_of[0].uplinks if self.made_of is not None else {}
 
     def flows(self) -> Flows:
         """All flows, each once, by table, descending priority, match."""
@@ -193,6 +193,7 @@ def _seats(policy: Policy, ports: Mapping[str, int], book: Rulebook, before: Com
             or seat.endpoint is not endpoint
             or seat.port != port
             or seat.classes is not book.classes.of(name)
+            or (endpoint.routes and seat.beside != beside_of(policy, endpoint))
         ):
             seat = seat_of(policy, endpoint, port, book)
         found[name] = seat

@@ -83,16 +83,17 @@ def _put_object(stored: Stored, change: PutObject) -> tuple[Document, Policy]:
     match change.kind:
         case "networks":
             network = _read_object(sections.NETWORKS, stored, change)
-            policy = replace(policy, networks={**policy.networks, name: network})
+            policy = replace(policy, networks=_put(policy.networks, name, network))
         case "endpoints":
             endpoint = _read_object(sections.ENDPOINTS, stored, change)
-            policy = replace(policy, endpoints={**policy.endpoints, name: endpoint})
+            policy = replace(policy, endpoints=_put(policy.endpoints, name, endpoint))
         case "hosts":
-            policy = replace(policy, hosts={**policy.hosts, name: _read_object(sections.HOSTS, stored, change)})
+            policy = replace(policy, hosts=_put(policy.hosts, name, _read_object(sections.HOSTS, stored, change)))
         case "uplinks":
-            policy = replace(policy, uplinks={**policy.uplinks, name: _read_object(sections.UPLINKS, stored, change)})
+            uplink = _read_object(sections.UPLINKS, stored, change)
+            policy = replace(policy, uplinks=_put(policy.uplinks, name, uplink))
         case "groups":
-            policy = replace(policy, groups={**policy.groups, name: _read_object(sections.GROUPS, stored, change)})
+            policy = replace(policy, groups=_put(policy.groups, name, _read_object(sections.GROUPS, stored, change)))
         case "rules":
             rule = _read_object(sections.RULES, stored, change)
             policy = replace(policy, rules=_put(policy.rules, name, rule, change.before))
@@ -118,7 +119,10 @@ def _moves(stored: Stored, change: PutObject) -> bool:
     return index_of(document, kind, name) != index_of(document, kind, name, change.before)
 
 
-def _put(mapping: Mapping[str, T], name: str, value: T, before: str | None) -> Mapping[str, T]:
+def _put(mapping: Mapping[str, T], name: str, value: T, before: str | None = None) -> Mapping[str, T]:
+    """A value that is equal to the one before is that one, as in `_keep`."""
+    if name in mapping and mapping[name] == value:
+        value = mapping[name]
     if before is None:
         return {**mapping, name: value}
     found: dict[str, T] = {}

@@ -74,8 +74,8 @@ def test_host_by_dpid_and_by_bridge_name_decides_among_bridges() -> None:
 def test_bound_one_after_the_other_endpoints_are_where_they_are_if_all_are_bound_at_once(seed: int) -> None:
     """Also where several want one port, an uplink has it, or several bridges show it."""
     pick = random.Random(seed)
-    hosts = {"h1": Host("h1", dpid=Dpid(1)), "h2": Host("h2", bridge="br2")}
-    uplinks = {"wan": Uplink("wan", "p0", ())}
+    hosts = {"h1": Host("h1", dpid=Dpid(2)), "h2": Host("h2", bridge="br2")}
+    uplinks = {"wan": Uplink("wan", "p0", ()), "lte": Uplink("lte", "p0", ())}
     n_ports = pick.choice([4, 12, 30])
     endpoints: dict[str, Endpoint] = {}
     bridges = [bridge(1), bridge(2), bridge(3)]
@@ -91,6 +91,8 @@ def test_bound_one_after_the_other_endpoints_are_where_they_are_if_all_are_bound
             endpoints = {each: endpoint for each, endpoint in endpoints.items() if each != name}
             if pick.random() < 0.7:
                 endpoints[name] = Endpoint(name, ("n",), place, host=pick.choice([None, None, "h1", "h2"]))
+        if pick.random() < 0.1:
+            hosts, uplinks = dict(reversed(hosts.items())), dict(reversed(uplinks.items()))
         policy = Policy(NETWORKS, endpoints, hosts, uplinks=uplinks if pick.random() < 0.9 else {})
         found = bind(policy, bridges, before)
         assert found == bind(policy, bridges, replace(before, made_of=None))

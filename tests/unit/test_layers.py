@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
         "rule_events", "switch",
     },
     "announcing": {"errors", "flow", "frames", "loop", "mac", "pipeline", "policy", "switch"},
+    "given_up": {"flow", "pipeline", "policy"},
     "forgetting": {"bridge", "errors", "flow", "loop", "switch"},
     "inventory": {"flow", "hosts", "policy", "tunnels"},
     "carriers": {"inventory", "pipeline", "policy", "tunnels"},
@@ -47,8 +48,8 @@ ALLOWED: dict[str, set[str]] = {
         "carriers", "control", "diff", "errors", "flow", "host_plan", "inventory", "pipeline", "policy",
     },
     "bridge": {
-        "announcing", "control", "diff", "errors", "bridge_settings", "flow", "inventory", "loop", "pipeline", "policy",
-        "punts", "switch",
+        "announcing", "bridge_settings", "control", "diff", "errors", "flow", "given_up", "inventory", "loop",
+        "pipeline", "policy", "punts", "switch",
     },
     "news": set(),
     "host_wait": {"bridge", "control", "host_plan", "host_view", "hosts", "loop", "news", "policy"},
