@@ -110,6 +110,8 @@ class Desired:
         there before may have gone down when that one was stored, and nothing was forgotten yet.
         """
         uplinks = {uplink.name: ports[uplink.port] for uplink in self._last.uplinks.values() if uplink.port in ports}
+        if not uplinks:
+            return frozenset()
         compiled = compile_bridge(self._last, {}, uplinks=uplinks)
         return translated(chain.from_iterable(compiled.uplinks.values()))
 
