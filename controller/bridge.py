@@ -16,6 +16,7 @@ from controller.inventory import BridgePorts
 from controller.loop import Waiter
 from controller.pipeline.compile import NOTHING, Compiled
 from controller.pipeline.tally import Tally
+from controller.pipeline.translated import translated
 from controller.pipeline.view import ABLE, BridgeView
 from controller.policy.model import Dpid
 from controller.punts import Punts
@@ -116,7 +117,7 @@ class Bridge:
         """
         # None of them is there where the bridge was met anew since they were told.
         found = (self.tally.flows.get(cookie) for cookie in changes.remove)
-        gone = [flow for flow in found if flow is not None]
+        gone = translated(flow for flow in found if flow is not None)
         self.tally.replace(self.compiled, compiled)
         self.given_up.note(self.compiled, compiled, gone, self.tally.flows.values(), changed=forgetting)
         self.touched.update(flow.cookie for flow in changes.add)

@@ -35,9 +35,10 @@ class GivenUp:
         self.connections |= connections
 
     def note(
-        self, before: Compiled, after: Compiled, gone: Iterable[Flow], flows: Iterable[Flow], *, changed: bool
+        self, before: Compiled, after: Compiled, gone: frozenset[Connections], flows: Iterable[Flow], *, changed: bool
     ) -> None:
-        """Another state is desired. gone: flows that are desired no more; flows: all that are, read where needed.
+        """Another state is desired. gone: what flows translated that are desired no more; flows: all that are desired,
+        read where needed.
 
         changed: the policy is another one, so that what is gone was given up; else a port has come or gone.
         """
@@ -47,7 +48,7 @@ class GivenUp:
             if name not in here and declared.get(name) == uplink:
                 self._held[name] = (uplink, translated(unit))
         if changed:
-            self.connections |= translated(gone).difference(*(held for _, held in self._held.values()))
+            self.connections |= gone.difference(*(held for _, held in self._held.values()))
         for name, (uplink, held) in [*self._held.items()]:
             if name in here or declared.get(name) != uplink:
                 self.connections |= held

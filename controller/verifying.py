@@ -48,4 +48,5 @@ def verify_plan(
 
 def _compare(expected: set[int], found: frozenset[int]) -> tuple[int, int]:
     """How many cookies are missing, and how many are left over."""
-    return len(expected - found), len(found - expected)
+    # Not as operations on whole sets: each is one step of the interpreter, which no thread interrupts.
+    return sum(1 for cookie in expected if cookie not in found), sum(1 for cookie in found if cookie not in expected)
